@@ -1,0 +1,361 @@
+"""The client: puts the rooms together and owns their life; refuses to do any of their work.
+
+See ``Client``.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Self
+
+import anyio
+from yarl import URL
+
+from ppinfra_async._background import Background
+from ppinfra_async._bulk import run_all
+from ppinfra_async._delivery import Delivery
+from ppinfra_async._images import Images
+from ppinfra_async._models import ModelIterator
+from ppinfra_async._poller import Poller
+from ppinfra_async._sansio.addresses import is_local
+from ppinfra_async._submitter import Submitter
+from ppinfra_async._task import Task, TaskTools
+from ppinfra_async._transport import AiohttpTransport, MaskedText, Transport
+from ppinfra_async._uploads import Prepared, prepare
+from ppinfra_async.errors import InvalidKeyError, InvalidRequestError, TaskTimeoutError, Violation
+from ppinfra_async.events import Event
+from ppinfra_async.options import Limits, Network, Polling, Retries, Timeouts
+from ppinfra_async.requests import Request
+from ppinfra_async.results import Job, Outcome, TaskResult
+
+_log = logging.getLogger("ppinfra_async")
+
+DEFAULT_BASE_URL = "https://api.ppinfra.com"
+KEY_VARIABLES = ("PPINFRA_API_KEY", "PPIO_API_KEY")
+BASE_URL_VARIABLE = "PPINFRA_BASE_URL"
+
+
+class Client:
+    """An asyncio client for PPInfra's asynchronous image API.
+
+    Use it with ``async with``, or keep it and ``await client.close()`` at the end; opening and
+    closing may happen in different tasks. It belongs to the event loop it is first used in.
+
+    Args:
+        api_key: None reads ``PPINFRA_API_KEY``, then ``PPIO_API_KEY``. Sent to the base URL only.
+        base_url: None reads ``PPINFRA_BASE_URL``, else it is ``https://api.ppinfra.com``.
+        limits: How fast images may be asked for.
+        polling: How tasks are asked about, and when waiting ends.
+        retries: What is tried again.
+        timeouts: How long each phase may make no progress.
+        network: Proxies, certificates, tracing.
+        on_event: Called on the event loop with each value of ``ppinfra_async.events``.
+
+    Raises:
+        InvalidKeyError: when there is no usable key.
+        ValueError: when the base URL is not https (http only for this machine itself).
+    """
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        *,
+        base_url: str | None = None,
+        limits: Limits | None = None,
+        polling: Polling | None = None,
+        retries: Retries | None = None,
+        timeouts: Timeouts | None = None,
+        network: Network | None = None,
+        on_event: Callable[[Event], None] | None = None,
+    ) -> None:
+        # First of all, so that no frame of ours holds the key as plain text.
+        api_key = _usable_key(MaskedText(api_key) if api_key is not None else None)
+        self.base_url = _usable_base_url(base_url)
+        self.limits = limits or Limits()
+        self.polling = polling or Polling()
+        self.retries = retries or Retries()
+        self.timeouts = timeouts or Timeouts()
+        self.network = network or Network()
+        self._on_event = on_event
+        self._unclaimed: dict[str, Task] = {}
+        self._background = Background()
+        self._connect(AiohttpTransport(self.base_url, api_key, self.timeouts, self.network))
+
+    def _connect(self, transport: Transport) -> None:
+        """Put the rooms together around *transport*."""
+        draw = random.random
+        self._transport = transport
+        self._images = Images(transport, self.retries, draw)
+        self._poller = Poller(
+            transport, self._background, polling=self.polling, draw=draw, emit=self._emit
+        )
+        self._submitter = Submitter(
+            transport,
+            self._background,
+            limits=self.limits,
+            retries=self.retries,
+            timeouts=self.timeouts,
+            record=self._record,
+            draw=draw,
+            emit=self._emit,
+        )
+        self._task_tools = TaskTools(
+            background=self._background,
+            poller=self._poller,
+            delivery=Delivery(self._images, self._poller),
+            emit=self._emit,
+            claim=self._claim,
+            keep=self._keep,
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"Client(base_url={str(self.base_url)!r}, limits={self.limits}, "
+            f"polling={self.polling}, retries={self.retries}, timeouts={self.timeouts}, "
+            f"network={self.network})"
+        )
+
+    async def __aenter__(self) -> Self:
+        self._background.check()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            await self.close()
+        except RuntimeError:
+            # The body's own exception leaves as itself.
+            if error is None:
+                raise
+
+    # --- one task ---
+
+    async def check(self, request: Request) -> Request:
+        """Look at the request's files, without any network.
+
+        Returns:
+            The request as it would be sent, with its output size filled in.
+
+        Raises:
+            InvalidRequestError: with everything that is wrong.
+        """
+        self._background.check()
+        return (await self._prepared(request)).request
+
+    async def submit(self, request: Request) -> Task:
+        """Send a request; it is paid once this returns. Waits its turn when the quota is used up.
+
+        Cancelling is safe: before the last byte is sent nothing is paid, afterwards the task is kept
+        in ``unfinished``.
+
+        Raises:
+            InvalidRequestError: a rule is broken, or the service says so; nothing was paid.
+            AccountError: key, balance or permission.
+            ContentRejectedError: prompt or picture.
+            RateLimitedError: no turn within ``Limits.max_wait``, or nothing but 429 for ten minutes.
+            NotSentError: it did not reach the service in ``Retries.attempts`` tries.
+            SubmitOutcomeUnknownError: it may be paid and has no known id; never sent again by us.
+            ServiceError: the service could not create the task.
+        """
+        return await self._submit(request, float("inf"))
+
+    async def generate(
+        self, request: Request, *, timeout: float | None = None, decode: bool = True
+    ) -> TaskResult:
+        """Submit, wait, download, verify and decode.
+
+        Args:
+            request: What to ask.
+            timeout: Seconds for all of it; None is up to the deadlines of ``Polling``. Prefer it to
+                ``asyncio.timeout``: its error has the handle of the task, which goes on and is
+                billed.
+            decode: False leaves out decoding; ``image.data`` is verified all the same.
+
+        Raises:
+            TaskTimeoutError: see ``Task.result``; before the submit was sent, without a task.
+            PPInfraError: see ``submit`` and ``Task.result``.
+        """
+        self._background.check()
+        began = anyio.current_time()
+        deadline = began + (float("inf") if timeout is None else timeout)
+        task = await self._submit(request, deadline)
+        left = None if timeout is None else max(0.0, deadline - anyio.current_time())
+        return await task.result(timeout=left, decode=decode)
+
+    def attach(self, task_id: str) -> Task:
+        """Return the handle of a task known by its id, from this client or any other. No I/O.
+
+        Raises:
+            InvalidRequestError: when it cannot be an id.
+        """
+        # Untyped code passes None for an id it never got; asking about a task "None" helps nobody.
+        given: object = task_id
+        if not isinstance(given, str) or not given.strip():
+            violation = Violation("task_id", task_id, "must be the service's task id, as text")
+            raise InvalidRequestError.of("attach", [violation])
+        task_id = task_id.strip()
+        return self._unclaimed.get(task_id) or Task(task_id, None, self._task_tools)
+
+    @property
+    def unfinished(self) -> tuple[Task, ...]:
+        """Tasks this client knows whose end nobody has received; they are billed all the same.
+
+        Submitted or waited for here, and not yet delivered as a result or a final error. Still
+        readable after ``close``, so that the ids can be kept.
+        """
+        return tuple(self._unclaimed.values())
+
+    # --- many ---
+
+    async def generate_many(self, requests: Iterable[Request | Job]) -> list[Outcome]:
+        """Generate a short list at the same time; return the outcomes in input order.
+
+        One failure does not stop the others. A wrong key or an empty balance stops what was not yet
+        submitted: its outcomes carry that error.
+        """
+        self._background.check()
+        return await run_all(self.generate, requests)
+
+    def models(
+        self,
+        *,
+        types: str | None = None,
+        visibility: str | None = None,
+        is_sdxl: bool | None = None,
+        is_inpainting: bool | None = None,
+        source: str | None = None,
+        query: str | None = None,
+        page_size: int = 100,
+    ) -> ModelIterator:
+        """Iterate over the models of the service, all pages, one page in memory at a time.
+
+        https://ppinfra.com/docs/models/reference-get-model
+
+        Args:
+            types: ``checkpoint``, ``lora``, ``vae``, ``controlnet``, ``upscaler`` or
+                ``textualinversion``.
+            visibility: ``public`` or ``private``.
+            is_sdxl: Only SDXL models, or only others.
+            is_inpainting: Only inpainting models, or only others.
+            source: ``civitai``, ``training`` or ``uploading``; documented by Novita only.
+            query: Free text; documented by Novita only.
+            page_size: 1…100.
+
+        Raises (while iterating):
+            PPInfraError: the service answered with an error.
+            ProtocolError: it answered something unreadable, or its pages go in circles.
+        """
+        filters = {
+            "visibility": visibility,
+            "types": types,
+            "is_sdxl": is_sdxl,
+            "is_inpainting": is_inpainting,
+            "source": source,
+            "query": query,
+        }
+        return ModelIterator(
+            self._transport, self._background, self.retries, filters, page_size=page_size
+        )
+
+    # --- life ---
+
+    async def close(self) -> None:
+        """Withdraw what is not paid, wait a moment for ids of what may be, and end everything.
+
+        Raises:
+            RuntimeError: when something had crashed in the background, with the crash as its cause.
+        """
+        if self._background.closed:
+            return
+        self._background.check_loop()
+        self._background.closed = True
+        # Shielded: also in a cancelled task the ids of paid submits are waited for, briefly.
+        with anyio.CancelScope(shield=True):
+            await self._submitter.finish()
+            self._poller.close()
+            await self._background.stop()
+            await self._transport.close()
+        if self._unclaimed:
+            _log.warning(
+                "The client was closed with %d paid tasks that nobody has received: %s",
+                len(self._unclaimed),
+                ", ".join(list(self._unclaimed)[:10]),
+            )
+        self._background.raise_crash()
+
+    async def _submit(self, request: Request, deadline: float) -> Task:
+        self._background.check()
+        prepared = await self._prepared(request)
+        for event in prepared.reencoded:
+            self._emit(event)
+        try:
+            task_id = await self._submitter.submit(prepared, deadline)
+        except TaskTimeoutError as error:
+            error.task = self._unclaimed.get(error.task_id) if error.task_id else None
+            raise
+        return self._unclaimed[task_id]
+
+    async def _prepared(self, request: object) -> Prepared:
+        if not isinstance(request, Request):
+            violation = Violation("request", request, "must be a request, such as Img2Img(…)")
+            raise InvalidRequestError.of("The call", [violation])
+        return await prepare(request, self._images.workers)
+
+    def _record(self, task_id: str, prepared: Prepared) -> None:
+        self._unclaimed[task_id] = Task(task_id, prepared.request, self._task_tools)
+
+    def _keep(self, task: Task) -> None:
+        self._unclaimed.setdefault(task.id, task)
+
+    def _claim(self, task_id: str) -> None:
+        self._unclaimed.pop(task_id, None)
+
+    def _emit(self, event: Event) -> None:
+        if self._on_event is None:
+            return
+        try:
+            self._on_event(event)
+        except Exception:  # a paid task must not die of a progress bar
+            _log.exception("on_event raised for %s; the work goes on", type(event).__name__)
+
+
+def _usable_key(given: MaskedText | None) -> MaskedText:
+    """Return the key as it is sent; people paste it with white space or ``Bearer`` in front."""
+    key = given
+    if key is None:
+        found = (os.environ.get(name) for name in KEY_VARIABLES)
+        key = next((MaskedText(value) for value in found if value), None)
+    if key is None:
+        raise InvalidKeyError(
+            "There is no API key: set the environment variable PPINFRA_API_KEY (or PPIO_API_KEY), "
+            "or pass api_key=."
+        )
+    key = MaskedText(key.strip().removeprefix("Bearer ").strip())
+    if not key or not key.isascii() or not key.isprintable() or " " in key:
+        raise InvalidKeyError(
+            "The API key is not usable: it is empty or has characters that no key has."
+        )
+    return key
+
+
+def _usable_base_url(given: str | None) -> URL:
+    text = given or os.environ.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL
+    url = URL(text)
+    if not url.host or url.scheme not in {"https", "http"}:
+        raise ValueError(f"The base URL must begin with https://, got {text!r}.")
+    if url.scheme == "http" and not is_local(url):
+        raise ValueError(
+            f"The base URL must be https, or the key could be read on the way, got {text!r}. "
+            "Plain http is only for this machine itself."
+        )
+    if url.user or url.query_string or url.fragment:
+        raise ValueError("The base URL must be scheme, host, port and path only.")
+    return url

@@ -1,0 +1,240 @@
+"""Asks about all waiting tasks of a client, in one loop; refuses to decide when, or to fetch pictures.
+
+The schedule decides. A task is asked about only while somebody waits for it; when the last one
+leaves, it is gone without a trace.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from weakref import WeakSet
+
+import anyio
+from anyio.abc import TaskGroup
+from attrs import define, field
+
+from ppinfra_async._background import Background
+from ppinfra_async._sansio import wire
+from ppinfra_async._sansio.schedule import Ask, Expire, Schedule
+from ppinfra_async._sansio.wire import TransportFailure
+from ppinfra_async._transport import Transport
+from ppinfra_async.errors import PPInfraError, RateLimitedError, ServiceError, TaskTimeoutError
+from ppinfra_async.events import Event, PollFailed, TaskPolled
+from ppinfra_async.options import Polling
+from ppinfra_async.results import TaskUpdate
+
+
+@define(eq=False)
+class Watched:
+    """A task that somebody waits for.
+
+    Attributes:
+        since: When waiting began, on the loop's clock.
+        polls: How many status calls it took so far.
+        latest: What the service said last, or None.
+        trouble: Why the last poll brought nothing, or None.
+        error: Why waiting ended without an end of the task, or None.
+        changed: Set and replaced with every answer.
+        ended: Set when the task, or waiting for it, is over.
+        waiters: How many wait for the end.
+        listeners: Who reads the updates.
+    """
+
+    task_id: str
+    since: float
+    polls: int = 0
+    latest: TaskUpdate | None = None
+    trouble: PPInfraError | None = None
+    error: PPInfraError | None = None
+    changed: anyio.Event = field(factory=anyio.Event)
+    ended: anyio.Event = field(factory=anyio.Event)
+    waiters: int = 0
+    # Weak: an iterator that was dropped in the middle must not keep its task waiting.
+    listeners: WeakSet[object] = field(factory=WeakSet)
+
+    @property
+    def is_wanted(self) -> bool:
+        return self.waiters > 0 or len(self.listeners) > 0
+
+    def notify(self) -> None:
+        self.changed.set()
+        self.changed = anyio.Event()
+
+    def end(self, error: PPInfraError | None = None) -> None:
+        self.error = error
+        self.ended.set()
+        self.notify()
+
+
+class Poller:
+    """One loop, one schedule, all waiting tasks of one client."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        background: Background,
+        *,
+        polling: Polling,
+        draw: Callable[[], float],
+        emit: Callable[[Event], None],
+    ) -> None:
+        self._transport = transport
+        self._background = background
+        self._draw = draw
+        self._emit = emit
+        self._schedule = Schedule(polling)
+        self._watched: dict[str, Watched] = {}
+        self._woken = anyio.Event()
+        self._running = False
+
+    def __len__(self) -> int:
+        return len(self._watched)
+
+    async def wait(self, task_id: str) -> Watched:
+        """Wait until the service says how the task ended.
+
+        Raises:
+            TaskTimeoutError: when a deadline of ``Polling`` passed.
+            PPInfraError: when the service will not tell (wrong key, unknown task, …).
+        """
+        watched = await self.watch(task_id)
+        watched.waiters += 1
+        try:
+            await self._background.wait(watched.ended)
+        finally:
+            watched.waiters -= 1
+            self.release(watched)
+        if watched.error is not None:
+            # Each waiter gets its own: a traceback belongs to one raise.
+            raise copy.copy(watched.error)
+        return watched
+
+    async def watch(self, task_id: str) -> Watched:
+        """Return the task's entry, beginning to ask about it if nobody does yet."""
+        await self._background.start()
+        if not self._running:
+            self._running = True
+            self._background.spawn(self._run)
+        if task_id not in self._watched:
+            now = anyio.current_time()
+            self._watched[task_id] = Watched(task_id, since=now)
+            self._schedule.watch(task_id, now, self._draw())
+            self._woken.set()
+        return self._watched[task_id]
+
+    def release(self, watched: Watched) -> None:
+        """Stop asking when nobody wants to know any more."""
+        if not watched.is_wanted and self._watched.get(watched.task_id) is watched:
+            del self._watched[watched.task_id]
+            self._schedule.forget(watched.task_id)
+
+    def hint(self, task_id: str) -> None:
+        """Ask about *task_id* at once: somebody says it is done."""
+        self._schedule.hint(task_id, anyio.current_time())
+        self._woken.set()
+
+    def close(self) -> None:
+        """End all waiting: the client is closing."""
+        for watched in list(self._watched.values()):
+            self._end(
+                watched,
+                TaskTimeoutError(
+                    "We stopped waiting because the client was closed. The task goes on and is "
+                    "billed; attach to its id with another client.",
+                    task_id=watched.task_id,
+                ),
+            )
+
+    async def _run(self) -> None:
+        async with anyio.create_task_group() as group:
+            while True:
+                self._woken = anyio.Event()
+                self._do_what_is_due(group)
+                wake_at = self._schedule.wake_at()
+                deadline = float("inf") if wake_at is None else wake_at
+                with anyio.CancelScope(deadline=deadline):
+                    await self._woken.wait()
+
+    def _do_what_is_due(self, group: TaskGroup) -> None:
+        while True:
+            match self._schedule.take(anyio.current_time()):
+                case None:
+                    return
+                case Ask(task_id):
+                    watched = self._watched[task_id]
+                    if watched.is_wanted:
+                        group.start_soon(self._ask, watched)
+                    else:
+                        self._schedule.returned()
+                        self.release(watched)
+                case Expire(task_id, waited):
+                    self._expire(self._watched[task_id], waited)
+
+    async def _ask(self, watched: Watched) -> None:
+        task_id = watched.task_id
+        watched.polls += 1
+        try:
+            reply = await self._transport.send(wire.task_result_call(task_id))
+            update = wire.read_update(reply, task_id)
+        except TransportFailure as failure:
+            error = ServiceError(
+                f"The status of the task could not be read: {failure.what}.",
+                task_id=task_id,
+                billed="yes",
+                retryable=True,
+            )
+            error.__cause__ = failure
+            self._failed(watched, error)
+        except PPInfraError as error:
+            self._failed(watched, error)
+        else:
+            self._answered(watched, update)
+        finally:
+            self._schedule.returned()
+            # The schedule may have something for an earlier time now.
+            self._woken.set()
+
+    def _answered(self, watched: Watched, update: TaskUpdate) -> None:
+        watched.latest, watched.trouble = update, None
+        self._emit(TaskPolled(update=update))
+        if update.status.is_final:
+            self._end(watched, None)
+            return
+        now = anyio.current_time()
+        self._schedule.answered(watched.task_id, update.status, now, self._draw())
+        watched.notify()
+
+    def _failed(self, watched: Watched, error: PPInfraError) -> None:
+        now = anyio.current_time()
+        watched.trouble = error
+        if not self._schedule.is_transient(watched.task_id, error, now):
+            self._end(watched, error)
+            return
+        self._emit(PollFailed(task_id=watched.task_id, error=error))
+        retry_after = error.retry_after or 0.0 if isinstance(error, RateLimitedError) else None
+        self._schedule.failed(watched.task_id, now, self._draw(), retry_after)
+
+    def _expire(self, watched: Watched, waited: float) -> None:
+        self._end(
+            watched,
+            TaskTimeoutError(
+                f"The task was not done after {waited:.0f} s (last: {_last_word(watched)}). It goes "
+                "on and is billed; await the error's .task, or attach to the id, to wait on.",
+                task_id=watched.task_id,
+            ),
+        )
+
+    def _end(self, watched: Watched, error: PPInfraError | None) -> None:
+        if self._watched.get(watched.task_id) is watched:
+            del self._watched[watched.task_id]
+            self._schedule.forget(watched.task_id)
+        watched.end(error)
+
+
+def _last_word(watched: Watched) -> str:
+    if watched.trouble is not None:
+        return watched.trouble.message.rstrip(".")
+    if watched.latest is not None:
+        return watched.latest.status_text
+    return "no answer"

@@ -1,0 +1,93 @@
+"""Decides where result pictures may be fetched from; refuses to resolve or connect.
+
+A result address is text from the network. It must not make a server of ours read its own metadata
+service or a neighbour's admin page, so it has to be https and to lead to a public address, unless
+the configured base URL is itself local or private hosts are allowed explicitly.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Literal
+
+from attrs import frozen
+from yarl import URL
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+# Proxies with "fake IP" DNS, common in China, answer every name from here.
+_FAKE_IP = ipaddress.ip_network("198.18.0.0/15")
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+_LOOPBACK_NAMES = {"localhost", "localhost.localdomain"}
+
+
+def is_public(text: str, *, known_from: Literal["dns", "literal"]) -> bool:
+    """Tell whether the IP address *text* is one that everybody can reach.
+
+    Addresses that carry an IPv4 address inside (mapped, NAT64, 6to4, Teredo) are what they carry.
+    """
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return False
+    address = _unwrapped(address)
+    if known_from == "dns" and address in _FAKE_IP:
+        return True
+    return address.is_global and not address.is_multicast
+
+
+def is_local(url: URL) -> bool:
+    """Tell whether *url* names this machine itself."""
+    host = url.host or ""
+    if host in _LOOPBACK_NAMES or host.endswith(".localhost"):
+        return True
+    try:
+        return _unwrapped(ipaddress.ip_address(host)).is_loopback
+    except ValueError:
+        return False
+
+
+@frozen(kw_only=True)
+class DownloadRules:
+    """What a result address must be.
+
+    Attributes:
+        allow_http: Plain http is fine (the base URL is local).
+        allow_private: Private and loopback addresses are fine.
+    """
+
+    allow_http: bool = False
+    allow_private: bool = False
+
+    def objection(self, url: URL) -> str | None:
+        """Return why *url* must not be fetched, or None. Names are judged when connecting."""
+        if url.scheme not in ({"http", "https"} if self.allow_http else {"https"}):
+            return f"a result address must be https, not {url.scheme or 'nothing'}"
+        if not url.host:
+            return "a result address must name a host"
+        if self.allow_private:
+            return None
+        if url.host in _LOOPBACK_NAMES or url.host.endswith(".localhost"):
+            return f"the result address leads to this machine ({url.host})"
+        try:
+            ipaddress.ip_address(url.host)
+        except ValueError:
+            return None
+        if is_public(url.host, known_from="literal"):
+            return None
+        return f"the result address leads to a private address ({url.host})"
+
+
+def _unwrapped(address: IPAddress) -> IPAddress:
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    if address.ipv4_mapped:
+        return address.ipv4_mapped
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    if address.sixtofour:
+        return address.sixtofour
+    if address.teredo:
+        return address.teredo[1]
+    return address

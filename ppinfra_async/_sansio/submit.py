@@ -1,0 +1,143 @@
+"""Decides what became of a paid submit; refuses to send one.
+
+The service has no idempotency key, so everything hangs on one question: may the task exist? The
+**commit point**, the last byte of the body, answers it: before it is handed over the service has no
+JSON to act on. Afterwards only the service's own clear words count.
+
+===========================  =======================================  ======================================
+what came                    commit piece held back                   commit piece handed over
+===========================  =======================================  ======================================
+a 2xx with a task id         Accepted                                 Accepted
+429, ``SERVICE_NOT_AVAIL…``  Throttled: wait, send again              Throttled: wait, send again
+4xx but 408, non-zero code,  Refused: report, do not send again       Refused: report, do not send again
+``CREATE_TASK_FAILED``
+3xx, 408, other 5xx          NotSent: send again                      Unknown: never send again by ourselves
+a 2xx without a readable id  NotSent: send again                      Unknown: never send again by ourselves
+a cut, a stall, no reply     NotSent: send again                      Unknown: never send again by ourselves
+===========================  =======================================  ======================================
+"""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from ppinfra_async import errors
+from ppinfra_async._sansio import codec
+from ppinfra_async._sansio.wire import HttpReply, TransportFailure, error_of
+from ppinfra_async.errors import PPInfraError
+from ppinfra_async.requests import Request
+
+_TIMEOUT_STATUS = 408
+
+
+@frozen
+class Accepted:
+    """The task exists and is paid."""
+
+    task_id: str
+    trace_id: str | None = None
+
+
+@frozen
+class Throttled:
+    """Turned away before any work: wait ``retry_after`` seconds (or as long as we see fit)."""
+
+    error: errors.RateLimitedError
+    retry_after: float | None = None
+
+
+@frozen
+class Refused:
+    """The service said no; sending it again would get the same answer."""
+
+    error: PPInfraError
+
+
+@frozen
+class NotSent:
+    """It certainly did not reach the service as a whole."""
+
+    error: errors.NotSentError
+
+
+@frozen
+class Unknown:
+    """It may have been accepted."""
+
+    error: errors.SubmitOutcomeUnknownError
+
+
+Verdict = Accepted | Throttled | Refused | NotSent | Unknown
+
+
+def judge_reply(reply: HttpReply, *, committed: bool, request: Request) -> Verdict:
+    """Judge a submit by the reply it got; *committed* tells whether the last byte was handed over."""
+    body = codec.read_error(reply.body)
+    reason = body.reason if body else ""
+    if 200 <= reply.status < 300:
+        if task_id := _task_id(reply):
+            return Accepted(task_id, reply.trace_id)
+        if body and body.code not in {None, 0, 200}:
+            return Refused(error_of(reply))
+    elif reply.status == 429 or reason == "SERVICE_NOT_AVAILABLE":
+        return Throttled(_throttled(reply), reply.retry_after)
+    elif _is_clear_refusal(reply.status, reason):
+        return Refused(error_of(reply))
+    return _without_answer(_what_came(reply), reply.trace_id, committed=committed, request=request)
+
+
+def judge_failure(failure: TransportFailure, *, request: Request) -> Verdict:
+    """Judge a submit that got no reply."""
+    if failure.changed_input and not failure.committed:
+        return Refused(errors.InvalidRequestError(failure.changed_input))
+    return _without_answer(failure.what, None, committed=failure.committed, request=request)
+
+
+def _is_clear_refusal(status: int, reason: str) -> bool:
+    if reason == "CREATE_TASK_FAILED":
+        return True
+    return 400 <= status < 500 and status != _TIMEOUT_STATUS
+
+
+def _task_id(reply: HttpReply) -> str | None:
+    try:
+        return codec.read_task_id(codec.loads(reply.body))
+    except codec.UnreadableError:
+        return None
+
+
+def _throttled(reply: HttpReply) -> errors.RateLimitedError:
+    error = error_of(reply)
+    if isinstance(error, errors.RateLimitedError):
+        return error
+    return errors.RateLimitedError(
+        error.message, trace_id=error.trace_id, retry_after=reply.retry_after
+    )
+
+
+def _what_came(reply: HttpReply) -> str:
+    if 300 <= reply.status < 400:
+        target = reply.headers.get("location", "nowhere").partition("?")[0]
+        return f"the server redirects to {target}, which we do not follow (check the base URL)"
+    if reply.status < 300:
+        return f"the service answered {reply.status} without a task id: {reply.text!r}"
+    return f"the server answered {reply.status}: {reply.text!r}"
+
+
+def _without_answer(
+    what: str, trace_id: str | None, *, committed: bool, request: Request
+) -> Verdict:
+    if not committed:
+        return NotSent(
+            errors.NotSentError(
+                f"The request was not sent: {what}. Nothing was paid; try again.", trace_id=trace_id
+            )
+        )
+    return Unknown(
+        errors.SubmitOutcomeUnknownError(
+            f"The request was sent and may have been paid, but its task id is not known: {what}. "
+            "It was not sent again; look at the account's usage before you do.",
+            trace_id=trace_id,
+            request=request,
+        )
+    )

@@ -1,0 +1,213 @@
+"""Sends calls and fetches pictures over aiohttp; refuses to decide what a reply or a failure means.
+
+Submits, polls and downloads have a connector each, so that a large upload cannot keep a poll
+waiting, and downloads never see the key or a cookie.
+
+Timeouts are deadlines that move with progress: aiohttp's ``total`` would count the time that a large
+picture rightly needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import aiohttp
+import anyio
+from yarl import URL
+
+from ppinfra_async._sansio.addresses import DownloadRules, is_local
+from ppinfra_async._sansio.wire import BodyPlan, HttpCall, HttpReply, TransportFailure
+from ppinfra_async._transport.body import Phase, StreamedBody
+from ppinfra_async._transport.failures import failure_of
+from ppinfra_async._transport.network import environment_proxies, guarded_socket, proxy_of
+from ppinfra_async._transport.protocol import CommitPoint, Fetched, MaskedText
+from ppinfra_async.options import Network, Timeouts
+
+_LARGEST_REPLY = 32 * 1024 * 1024
+_MOST_REDIRECTS = 5
+_REDIRECTS = {301, 302, 303, 307, 308}
+
+
+class AiohttpTransport:
+    """The real one."""
+
+    def __init__(
+        self, base_url: URL, api_key: MaskedText, timeouts: Timeouts, network: Network
+    ) -> None:
+        self._base_url = base_url
+        self._key = api_key
+        self._timeouts = timeouts
+        self._network = network
+        local = is_local(base_url)
+        self._rules = DownloadRules(
+            allow_http=local, allow_private=local or network.allow_private_hosts
+        )
+        self._proxies = environment_proxies() if network.proxy_from_env else {}
+        self._sessions: dict[str, aiohttp.ClientSession] = {}
+        self._readers = anyio.CapacityLimiter(4)
+
+    # --- calls ---
+
+    async def send(self, call: HttpCall, commit: CommitPoint | None = None) -> HttpReply:
+        """See ``Transport``."""
+        try:
+            if call.body is None:
+                return await self._ask(call)
+            commit = commit or CommitPoint()
+            return await self._submit(call, call.body, commit)
+        except (aiohttp.ClientError, OSError) as error:
+            raise failure_of(error, commit) from error
+
+    async def _ask(self, call: HttpCall) -> HttpReply:
+        try:
+            with anyio.fail_after(self._timeouts.poll):
+                async with self._open("poll", call, None) as response:
+                    return await _whole(response)
+        except TimeoutError:
+            raise TransportFailure(f"no answer within {self._timeouts.poll:g} s") from None
+
+    async def _submit(self, call: HttpCall, plan: BodyPlan, commit: CommitPoint) -> HttpReply:
+        phase = Phase("the connection was not made", self._timeouts.connect)
+        body = StreamedBody(plan, commit, phase, self._timeouts, self._readers)
+        with phase.scope:
+            async with self._open("submit", call, body) as response:
+                if commit.passed:
+                    return await _whole(response)
+                # An answer to less than the request: keep the rest back, so that "not sent" stays
+                # true, and do not use a connection again that stopped in the middle of a body.
+                body.hold_back()
+                reply = await _whole(response)
+                response.close()
+                return reply
+        # Only a deadline of ours leads here: a caller's cancellation goes on.
+        raise TransportFailure(f"{phase.what} within {phase.seconds:g} s", committed=commit.passed)
+
+    def _open(
+        self, kind: str, call: HttpCall, body: StreamedBody | None
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        url = (self._base_url / call.path.lstrip("/")).with_query(call.query)
+        headers = {
+            "Authorization": MaskedText(f"Bearer {self._key}"),
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+        }
+        session = self._session(kind)
+        # aiohttp would send the paid body again on a 307, even to another origin.
+        return session.request(
+            call.method,
+            url,
+            data=body,
+            headers=headers,
+            allow_redirects=False,
+            proxy=self._proxy_for(url),
+        )
+
+    # --- pictures ---
+
+    @asynccontextmanager
+    async def fetch(self, url: str) -> AsyncIterator[Fetched]:
+        """See ``Transport``."""
+        target = _parsed(url)
+        for _ in range(_MOST_REDIRECTS + 1):
+            response = await self._get(target)
+            try:
+                if response.status not in _REDIRECTS or "Location" not in response.headers:
+                    yield _Fetched(response, self._timeouts.download_stall)
+                    return
+                target = target.join(_parsed(response.headers["Location"]))
+            finally:
+                response.close()
+        raise TransportFailure(f"more than {_MOST_REDIRECTS} redirects")
+
+    async def _get(self, url: URL) -> aiohttp.ClientResponse:
+        if objection := self._rules.objection(url):
+            raise TransportFailure(objection)
+        proxy = self._proxy_for(url)
+        # A proxy resolves the name itself, and may be a private address rightly.
+        session = self._session("download" if proxy is None else "proxied download")
+        timeouts = self._timeouts
+        try:
+            with anyio.fail_after(timeouts.connect + timeouts.download_stall):
+                return await session.get(url, allow_redirects=False, proxy=proxy)
+        except TimeoutError:
+            raise TransportFailure("the image host did not answer in time") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise failure_of(error, None) from error
+
+    # --- sessions ---
+
+    def _session(self, kind: str) -> aiohttp.ClientSession:
+        if kind not in self._sessions:
+            self._sessions[kind] = aiohttp.ClientSession(
+                connector=self._connector(kind),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"User-Agent": "ppinfra-async"},
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._timeouts.connect),
+                trust_env=False,
+                trace_configs=list(self._network.trace_configs),
+                # Pictures are not compressed again, and a length must be the length.
+                auto_decompress=not kind.endswith("download"),
+                skip_auto_headers=["Accept-Encoding"] if kind.endswith("download") else None,
+            )
+        return self._sessions[kind]
+
+    def _connector(self, kind: str) -> aiohttp.TCPConnector:
+        guarded = kind == "download" and not self._rules.allow_private
+        return aiohttp.TCPConnector(
+            limit=0,
+            ssl=self._network.ssl_context or True,
+            # A submit must not meet a socket that the server is about to close; a second is short
+            # enough for that and long enough to save TLS handshakes in a bulk job.
+            keepalive_timeout=1 if kind == "submit" else 30,
+            socket_factory=guarded_socket if guarded else None,
+        )
+
+    def _proxy_for(self, url: URL) -> URL | None:
+        if self._network.proxy is not None:
+            return URL(self._network.proxy)
+        return proxy_of(self._proxies, url)
+
+    async def close(self) -> None:
+        """See ``Transport``."""
+        sessions, self._sessions = self._sessions, {}
+        for session in sessions.values():
+            await session.close()
+
+
+class _Fetched:
+    """The body of a download, each read with its own deadline."""
+
+    def __init__(self, response: aiohttp.ClientResponse, stall: float) -> None:
+        self._response = response
+        self._stall = stall
+        self.status = response.status
+        self.length = response.content_length
+        self.content_type = response.content_type
+
+    async def read(self) -> bytes:
+        try:
+            with anyio.fail_after(self._stall):
+                return await self._response.content.readany()
+        except TimeoutError:
+            raise TransportFailure(f"the image host sent nothing for {self._stall:g} s") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise failure_of(error, None) from error
+
+
+async def _whole(response: aiohttp.ClientResponse) -> HttpReply:
+    body = bytearray()
+    while chunk := await response.content.readany():
+        body += chunk
+        if len(body) > _LARGEST_REPLY:
+            raise aiohttp.ClientPayloadError(f"the answer is longer than {_LARGEST_REPLY:,} bytes")
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return HttpReply(status=response.status, headers=headers, body=bytes(body))
+
+
+def _parsed(url: str) -> URL:
+    """Parse without touching a byte: a signed query must arrive as it was signed."""
+    try:
+        return URL(url, encoded=True)
+    except ValueError:
+        raise TransportFailure("the result address is not an address") from None

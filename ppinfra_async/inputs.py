@@ -1,0 +1,149 @@
+"""Where the bytes of an input picture come from; refuses to read any of them.
+
+Files are opened, measured and re-encoded later, in a worker thread, by ``_uploads``.
+"""
+
+from __future__ import annotations
+
+import binascii
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pybase64
+from attrs import field, frozen
+from yarl import URL
+
+if TYPE_CHECKING:
+    # Pillow takes 70 ms to import and is only needed when a picture is really looked at.
+    from PIL.Image import Image as PILImage
+
+STRING_RULE = (
+    "must not be a str: use pathlib.Path(…) for a file, ImageInput.from_base64(…) for base64 text, "
+    "ImageInput.from_url(…) where the endpoint takes an address"
+)
+KIND_RULE = "must be a path, bytes, a PIL.Image.Image or an ImageInput"
+
+MAX_SIDE = 2048
+MAX_FILE_BYTES = 30 * 1024 * 1024
+"""PPInfra's page on img2img: each side at most 2048 pixels, the file at most 30 MB."""
+
+
+class BadInputError(ValueError):
+    """An input that can be seen to be wrong without reading a file. The message is a rule."""
+
+
+def _size_text(data: bytes | None) -> str:
+    return "None" if data is None else f"<{len(data):,} bytes>"
+
+
+def _url_text(url: str | None) -> str:
+    # The query of a signed address is a secret for as long as it is valid.
+    return "None" if url is None else repr(url.partition("?")[0])
+
+
+@frozen
+class ImageInput:
+    """One input picture: exactly one of a path, bytes, a Pillow image or an address.
+
+    Make it with one of the ``from_…`` class methods. Nothing is read until ``client.check``,
+    ``submit``, ``generate`` or ``map``.
+
+    Attributes:
+        path: A file; its bytes are sent untouched (see ``fit``).
+        data: The bytes of a picture file.
+        pil: A Pillow image; sent as PNG.
+        url: An address for endpoints that take one. We never fetch it.
+        fit: Longest side in pixels; a larger picture is scaled down before it is sent. None sends
+            it as it is, and a side above 2048 is then an error.
+    """
+
+    path: Path | None = None
+    data: bytes | None = field(default=None, repr=_size_text)
+    pil: PILImage | None = field(default=None, eq=id)
+    url: str | None = field(default=None, repr=_url_text)
+    fit: int | None = None
+
+    @classmethod
+    def from_path(cls, path: str | os.PathLike[str], fit: int | None = None) -> ImageInput:
+        """Take a picture file; ``~`` is not expanded."""
+        return cls(path=Path(path), fit=_checked_fit(fit))
+
+    @classmethod
+    def from_bytes(cls, data: bytes | bytearray | memoryview, fit: int | None = None) -> ImageInput:
+        """Take the bytes of a picture file (PNG, JPEG or WebP)."""
+        return cls(data=bytes(data), fit=_checked_fit(fit))
+
+    @classmethod
+    def from_pil(cls, image: PILImage, fit: int | None = None) -> ImageInput:
+        """Take a Pillow image. Do not change it before the request is sent."""
+        return cls(pil=image, fit=_checked_fit(fit))
+
+    @classmethod
+    def from_base64(cls, text: str | bytes, fit: int | None = None) -> ImageInput:
+        """Take base64 text, with or without a ``data:…;base64,`` prefix; line breaks are ignored.
+
+        Raises:
+            BadInputError: when it is not base64.
+        """
+        encoded = text.encode("ascii", "replace") if isinstance(text, str) else bytes(text)
+        if encoded.startswith(b"data:"):
+            encoded = encoded.partition(b",")[2]
+        try:
+            data = pybase64.b64decode(b"".join(encoded.split()), validate=True)
+        except binascii.Error as error:
+            raise BadInputError("must be base64 text") from error
+        return cls(data=data, fit=_checked_fit(fit))
+
+    @classmethod
+    def from_url(cls, url: str) -> ImageInput:
+        """Take an address, only for endpoints that want one. It is passed on, never fetched by us.
+
+        Raises:
+            BadInputError: when it is not an absolute http(s) address.
+        """
+        try:
+            parsed = URL(url)
+        except ValueError as error:
+            raise BadInputError("must be an http:// or https:// address") from error
+        if parsed.scheme not in {"http", "https"} or not parsed.host:
+            raise BadInputError("must be an http:// or https:// address")
+        return cls(url=url)
+
+    @classmethod
+    def of(cls, value: Any) -> ImageInput:
+        """Take what a person may write for ``image=``.
+
+        Raises:
+            BadInputError: for a ``str`` (it could be a path, base64 or an address, and a stranger's
+                JSON must not make a server read its files) and for anything else.
+        """
+        match value:
+            case ImageInput():
+                return value
+            case str():
+                raise BadInputError(STRING_RULE)
+            case os.PathLike():
+                return cls.from_path(value)
+            case bytes() | bytearray() | memoryview():
+                return cls.from_bytes(value)
+        # Without importing Pillow: a Pillow image exists only once Pillow has been imported.
+        if any(kind.__module__ == "PIL.Image" for kind in type(value).__mro__):
+            return cls.from_pil(value)
+        raise BadInputError(KIND_RULE)
+
+    @property
+    def name(self) -> str:
+        """How the picture is called in messages: its path, or what kind of thing it is."""
+        if self.path is not None:
+            return str(self.path)
+        if self.url is not None:
+            return _url_text(self.url).strip("'")
+        return "image bytes" if self.data is not None else "Pillow image"
+
+
+def _checked_fit(fit: int | None) -> int | None:
+    in_range = isinstance(fit, int) and not isinstance(fit, bool) and 1 <= fit <= MAX_SIDE
+    if fit is None or in_range:
+        return fit
+    raise BadInputError(f"fit must be a whole number of pixels in 1…{MAX_SIDE}")

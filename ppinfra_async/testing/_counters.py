@@ -1,0 +1,49 @@
+"""Counts what happened on the sockets and in the book; draws no conclusion."""
+
+from collections.abc import Mapping
+
+import attrs
+from attrs import define
+
+
+@define(kw_only=True)
+class Counters:
+    """What has happened since the start, a `reset` or, with a state file, ever.
+
+    `submit_starts` are POSTs whose headers arrived, `submits` those whose body was read to the end,
+    `accepted` the tasks created and thus paid, `images` the paid images.
+    """
+
+    submit_starts: int = 0
+    submits: int = 0
+    accepted: int = 0
+    images: int = 0
+    refused: int = 0
+    refused_429: int = 0
+    polls: int = 0
+    polls_429: int = 0
+    downloads: int = 0
+    models: int = 0
+    users: int = 0
+    faults: int = 0
+    connections: int = 0
+    result_connections: int = 0
+    body_bytes: int = 0
+
+    def snapshot(self) -> "Counters":
+        """Copy the numbers of this moment."""
+        return attrs.evolve(self)
+
+    def tree(self) -> dict[str, int]:
+        """Show the numbers as JSON."""
+        return attrs.asdict(self)
+
+    def clear(self) -> None:
+        """Begin at zero again."""
+        for name in attrs.fields_dict(Counters):
+            setattr(self, name, 0)
+
+    def raise_to(self, tree: Mapping[str, int]) -> None:
+        """Take over larger numbers of an earlier life."""
+        for name, value in tree.items():
+            setattr(self, name, max(value, getattr(self, name)))

@@ -1,0 +1,225 @@
+"""Checks a submitted body against the documented fields; reads no picture and knows no task.
+
+Field names, types and ranges are those of
+https://ppinfra.com/docs/models/reference-image-to-image; where that page collapses nested fields,
+those of the same endpoint of Novita AI, the sibling brand.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from attrs import field, frozen
+
+from ppinfra_async.testing._models import PREPROCESSORS, SAMPLERS, ModelType
+
+Kind = Literal["string", "int32", "float", "bool", "object", "array"]
+
+_TYPES: Mapping[Kind, tuple[type, ...]] = {
+    "string": (str,),
+    "int32": (int,),
+    "float": (int, float),
+    "bool": (bool,),
+    "object": (dict,),
+    "array": (list,),
+}
+
+
+@frozen(kw_only=True)
+class Field:
+    """What one field may be.
+
+    `low` and `high` bound a number, the length of a string or the number of items; `above` is a
+    bound that is not allowed itself. `fields` are those of the object or of each item.
+    """
+
+    kind: Kind
+    required: bool = False
+    low: float | None = None
+    high: float | None = None
+    above: float | None = None
+    multiple_of: int = 1
+    choices: tuple[Any, ...] = ()
+    fields: Mapping[str, "Field"] = field(factory=dict)
+    picture: bool = False
+    model: ModelType | None = None
+
+
+@frozen
+class Findings:
+    """What a body holds: broken rules, pictures by path, and named models by path."""
+
+    problems: list[str]
+    pictures: dict[str, str]
+    models: list[tuple[str, ModelType, str]]
+
+
+def check(body: Mapping[str, Any], fields: Mapping[str, Field]) -> Findings:
+    """Compare *body* with *fields*; unknown keys are ignored and null counts as unset."""
+    findings = Findings([], {}, [])
+    _check_object(body, fields, "", findings)
+    return findings
+
+
+def _check_object(
+    tree: Mapping[str, Any], fields: Mapping[str, Field], path: str, findings: Findings
+) -> None:
+    for name, rule in fields.items():
+        here = f"{path}.{name}" if path else name
+        value = tree.get(name)
+        if value is None:
+            if rule.required:
+                findings.problems.append(f"{here}: value is required")
+        elif type(value) not in _TYPES[rule.kind]:
+            findings.problems.append(f"invalid value for {rule.kind} field {name}: {_short(value)}")
+        else:
+            _check_value(value, rule, here, findings)
+
+
+def _check_value(value: Any, rule: Field, path: str, findings: Findings) -> None:
+    findings.problems.extend(f"{path}: {problem}" for problem in _broken(value, rule))
+    if rule.kind == "object":
+        _check_object(value, rule.fields, path, findings)
+    elif rule.kind == "array":
+        for index, item in enumerate(value):
+            here = f"{path}[{index}]"
+            if isinstance(item, dict):
+                _check_object(item, rule.fields, here, findings)
+            else:
+                findings.problems.append(f"invalid value for object field {here}: {_short(item)}")
+    elif rule.picture:
+        findings.pictures[path] = value
+    elif rule.model is not None:
+        findings.models.append((path, rule.model, value))
+
+
+def _broken(value: Any, rule: Field) -> Iterator[str]:
+    size, what = (len(value), "length") if rule.kind in {"string", "array"} else (value, "value")
+    if rule.choices and value not in rule.choices:
+        yield f"value must be in list {list(rule.choices)}"
+    if not _inside(size, rule):
+        yield f"{what} must be inside range {_range(rule)}"
+    if rule.multiple_of > 1 and value % rule.multiple_of:
+        yield f"value must be a multiple of {rule.multiple_of}"
+
+
+def _inside(size: Any, rule: Field) -> bool:
+    # Comparisons are written so that NaN is outside.
+    if rule.above is not None and not size > rule.above:
+        return False
+    if rule.low is not None and not size >= rule.low:
+        return False
+    return rule.high is None or size <= rule.high
+
+
+def _range(rule: Field) -> str:
+    start = f"({rule.above:g}" if rule.above is not None else f"[{_bound(rule.low, '-∞')}"
+    return f"{start}, {_bound(rule.high, '∞')}]"
+
+
+def _bound(value: float | None, unbounded: str) -> str:
+    return unbounded if value is None else f"{value:g}"
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:40]}…"
+
+
+UNIT_FIELDS: Mapping[str, Field] = {
+    "model_name": Field(kind="string", required=True, low=1, model="controlnet"),
+    "image_base64": Field(kind="string", required=True, low=1, picture=True),
+    "strength": Field(kind="float", low=0, high=1),
+    "preprocessor": Field(kind="string", choices=PREPROCESSORS),
+    "guidance_start": Field(kind="float", low=0, high=1),
+    "guidance_end": Field(kind="float", low=0, high=1),
+}
+
+LORA_FIELDS: Mapping[str, Field] = {
+    "model_name": Field(kind="string", required=True, low=1, model="lora"),
+    "strength": Field(kind="float", required=True, low=0, high=1),
+}
+
+EMBEDDING_FIELDS: Mapping[str, Field] = {
+    "model_name": Field(kind="string", required=True, low=1, model="textualinversion"),
+}
+
+IP_ADAPTER_FIELDS: Mapping[str, Field] = {
+    "model_name": Field(
+        kind="string", required=True, choices=("ip-adapter_sd15.bin", "ip-adapter_sdxl.bin")
+    ),
+    "image_base64": Field(kind="string", required=True, low=1, picture=True),
+    "strength": Field(kind="float", required=True, low=0, high=1),
+}
+
+# Everything here but `response_image_type` is documented by Novita AI only.
+EXTRA_FIELDS: Mapping[str, Field] = {
+    "response_image_type": Field(kind="string", choices=("png", "webp", "jpeg")),
+    "enable_nsfw_detection": Field(kind="bool"),
+    "nsfw_detection_level": Field(kind="int32", low=0, high=2),
+    "webhook": Field(kind="object", fields={"url": Field(kind="string")}),
+    "custom_storage": Field(kind="object"),
+    "enterprise_plan": Field(kind="object", fields={"enabled": Field(kind="bool")}),
+}
+
+
+def img2img_fields(multiple_of: int) -> Mapping[str, Field]:
+    """List the fields of ``request`` of ``POST /v3/async/img2img``."""
+    side = Field(kind="int32", required=True, low=128, high=2048, multiple_of=multiple_of)
+    return {
+        "model_name": Field(kind="string", required=True, low=1, model="checkpoint"),
+        "image_base64": Field(kind="string", required=True, low=1, picture=True),
+        "prompt": Field(kind="string", required=True, low=1, high=1024),
+        "width": side,
+        "height": side,
+        "image_num": Field(kind="int32", required=True, low=1, high=8),
+        "steps": Field(kind="int32", required=True, low=1, high=100),
+        "guidance_scale": Field(kind="float", required=True, low=1, high=30),
+        "sampler_name": Field(kind="string", required=True, choices=SAMPLERS),
+        "negative_prompt": Field(kind="string", low=0, high=1024),
+        "sd_vae": Field(kind="string", model="vae"),
+        "controlnet": Field(
+            kind="object",
+            fields={"units": Field(kind="array", required=True, fields=UNIT_FIELDS)},
+        ),
+        "seed": Field(kind="int32", low=-1),
+        "loras": Field(kind="array", high=5, fields=LORA_FIELDS),
+        "embeddings": Field(kind="array", high=5, fields=EMBEDDING_FIELDS),
+        "clip_skip": Field(kind="int32", low=1, high=12),
+        "strength": Field(kind="float", above=0, high=1),
+        "ip_adapters": Field(kind="array", high=1, fields=IP_ADAPTER_FIELDS),
+    }
+
+
+@frozen(kw_only=True)
+class Endpoint:
+    """One task endpoint, as data: where it is, what it takes, how it is metered.
+
+    `resource` is the id under which the service's rate-limit page lists it, `source` the field with
+    the picture to transform, `count` the field with the number of images to pay.
+    """
+
+    name: str
+    path: str
+    resource: str
+    task_type: str
+    fields: Mapping[str, Field]
+    source: str | None = None
+    count: str | None = None
+
+
+def endpoints(multiple_of: int) -> tuple[Endpoint, ...]:
+    """List what the simulator can be asked to do; further endpoints are further records."""
+    return (
+        Endpoint(
+            name="img2img",
+            path="/v3/async/img2img",
+            resource="img2img_v3",
+            task_type="IMG_TO_IMG",
+            fields={
+                "extra": Field(kind="object", fields=EXTRA_FIELDS),
+                "request": Field(kind="object", required=True, fields=img2img_fields(multiple_of)),
+            },
+            source="image_base64",
+            count="image_num",
+        ),
+    )
