@@ -8,7 +8,7 @@ from __future__ import annotations
 import binascii
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pybase64
 from attrs import field, frozen
@@ -27,6 +27,10 @@ KIND_RULE = "must be a path, bytes, a PIL.Image.Image or an ImageInput"
 MAX_SIDE = 2048
 MAX_FILE_BYTES = 30 * 1024 * 1024
 """PPInfra's page on img2img: each side at most 2048 pixels, the file at most 30 MB."""
+
+
+ImageSource: TypeAlias = "ImageInput | os.PathLike[str] | bytes | bytearray | memoryview | PILImage"
+"""What a person may write for a picture. A ``str`` is not among it, on purpose."""
 
 
 class BadInputError(ValueError):

@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 import attrs
 from attrs import frozen
 
 from ppinfra_async.errors import InvalidRequestError, Violation
-from ppinfra_async.inputs import BadInputError, ImageInput
+from ppinfra_async.inputs import BadInputError, ImageInput, ImageSource
 
 Rule = Callable[[str, Any], Iterator[Violation]]
 E = TypeVar("E", bound=Enum)
@@ -169,25 +169,13 @@ def _is_unicode(value: str) -> bool:
     return True
 
 
-def ruled(
-    rule: Rule, *, default: Any = attrs.NOTHING, converter: Any = None, wire: str | None = None
-) -> Any:
-    """Make an attrs field whose value is held against *rule* when the object is built.
+def rule(check: Rule, *, wire: str | None = None) -> dict[str, Any]:
+    """Return the metadata of a field whose value is held against *check* when the object is built.
 
     A field with ``default=None`` is optional: None means "not sent". *wire* is the service's name
     of the field where it differs from ours.
     """
-    metadata = {"rule": rule, "wire": wire}
-    # A part that holds a JSON object cannot be hashed; the rest of the request can.
-    hashed = None if converter is not as_dict else False
-    return attrs.field(default=default, converter=converter, metadata=metadata, hash=hashed)
-
-
-def further_keys() -> Any:
-    """Make the field ``more``: keys without a field of their own, sent as they are."""
-    return attrs.field(
-        factory=dict, converter=as_dict, hash=False, metadata={"rule": json_object()}
-    )
+    return {"rule": check, "wire": wire}
 
 
 def wire_name(field: attrs.Attribute[Any]) -> str:
@@ -195,24 +183,20 @@ def wire_name(field: attrs.Attribute[Any]) -> str:
     return field.metadata.get("wire") or field.name
 
 
-def as_picture(value: Any) -> Any:
+def as_picture(value: ImageSource) -> ImageInput:
     """Convert to ``ImageInput`` what can be; the rule reports the rest."""
     try:
         return ImageInput.of(value)
     except BadInputError:
-        return value
+        return cast(ImageInput, value)
 
 
-def as_member(kind: type[E]) -> Callable[[Any], Any]:
+def as_member(kind: type[E], value: Any) -> Any:
     """Convert an enum's value to its member; the rule reports the rest."""
-
-    def convert(value: Any) -> Any:
-        try:
-            return kind(value)
-        except ValueError:
-            return value
-
-    return convert
+    try:
+        return kind(value)
+    except ValueError:
+        return value
 
 
 def as_dict(value: Any) -> Any:

@@ -6,28 +6,33 @@ Fields and ranges: https://ppinfra.com/docs/models/reference-image-to-image
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
-from attrs import frozen
+from attrs import field, frozen
 
-from ppinfra_async.inputs import ImageInput
+from ppinfra_async.inputs import ImageInput, ImageSource
 from ppinfra_async.requests._base import Request
 from ppinfra_async.requests._checks import (
+    as_dict,
     as_member,
     as_picture,
     as_tuple,
-    further_keys,
     integer,
+    json_object,
     number,
     one_of,
     part,
     parts,
     picture,
-    ruled,
+    rule,
     text,
 )
 from ppinfra_async.requests.parts import ControlNetUnit, Embedding, Extra, IPAdapter, Lora
 from ppinfra_async.requests.values import Sampler
+
+
+def _as_sampler(value: Sampler | str) -> Sampler:
+    return cast(Sampler, as_member(Sampler, value))
 
 
 @frozen(kw_only=True)
@@ -66,30 +71,36 @@ class Img2Img(Request):
 
     path: ClassVar[str] = "/v3/async/img2img"
 
-    model_name: str = ruled(text(1))
-    image: ImageInput = ruled(picture(), converter=as_picture, wire="image_base64")
-    prompt: str = ruled(text(1, 1024))
-    width: int | None = ruled(integer(128, 2048), default=None)
-    height: int | None = ruled(integer(128, 2048), default=None)
-    image_num: int = ruled(integer(1, 8), default=1)
-    steps: int = ruled(integer(1, 100), default=20)
-    guidance_scale: float = ruled(number(1, 30), default=7.5)
-    sampler_name: Sampler = ruled(
-        one_of(Sampler), default=Sampler.EULER_A, converter=as_member(Sampler)
+    model_name: str = field(metadata=rule(text(1)))
+    image: ImageInput = field(converter=as_picture, metadata=rule(picture(), wire="image_base64"))
+    prompt: str = field(metadata=rule(text(1, 1024)))
+    width: int | None = field(default=None, metadata=rule(integer(128, 2048)))
+    height: int | None = field(default=None, metadata=rule(integer(128, 2048)))
+    image_num: int = field(default=1, metadata=rule(integer(1, 8)))
+    steps: int = field(default=20, metadata=rule(integer(1, 100)))
+    guidance_scale: float = field(default=7.5, metadata=rule(number(1, 30)))
+    sampler_name: Sampler = field(
+        default=Sampler.EULER_A, converter=_as_sampler, metadata=rule(one_of(Sampler))
     )
-    negative_prompt: str | None = ruled(text(0, 1024), default=None)
-    strength: float | None = ruled(number(0, 1, above_low=True), default=None)
-    seed: int | None = ruled(integer(-1), default=None)
-    clip_skip: int | None = ruled(integer(1, 12), default=None)
-    sd_vae: str | None = ruled(text(1), default=None)
-    loras: tuple[Lora, ...] = ruled(parts(Lora, 5), default=(), converter=as_tuple)
-    embeddings: tuple[Embedding, ...] = ruled(parts(Embedding, 5), default=(), converter=as_tuple)
-    controlnet: tuple[ControlNetUnit, ...] = ruled(
-        parts(ControlNetUnit), default=(), converter=as_tuple
+    negative_prompt: str | None = field(default=None, metadata=rule(text(0, 1024)))
+    strength: float | None = field(default=None, metadata=rule(number(0, 1, above_low=True)))
+    seed: int | None = field(default=None, metadata=rule(integer(-1)))
+    clip_skip: int | None = field(default=None, metadata=rule(integer(1, 12)))
+    sd_vae: str | None = field(default=None, metadata=rule(text(1)))
+    loras: tuple[Lora, ...] = field(default=(), converter=as_tuple, metadata=rule(parts(Lora, 5)))
+    embeddings: tuple[Embedding, ...] = field(
+        default=(), converter=as_tuple, metadata=rule(parts(Embedding, 5))
     )
-    ip_adapters: tuple[IPAdapter, ...] = ruled(parts(IPAdapter, 1), default=(), converter=as_tuple)
-    extra: Extra | None = ruled(part(Extra), default=None)
-    more: Mapping[str, Any] = further_keys()
+    controlnet: tuple[ControlNetUnit, ...] = field(
+        default=(), converter=as_tuple, metadata=rule(parts(ControlNetUnit))
+    )
+    ip_adapters: tuple[IPAdapter, ...] = field(
+        default=(), converter=as_tuple, metadata=rule(parts(IPAdapter, 1))
+    )
+    extra: Extra | None = field(default=None, metadata=rule(part(Extra)))
+    more: Mapping[str, Any] = field(
+        factory=dict, converter=as_dict, hash=False, metadata=rule(json_object())
+    )
 
     def with_lora(self, model_name: str, strength: float = 1.0) -> Self:
         """Return a copy with one more LoRA (a name without extension, strength 0…1)."""
@@ -99,12 +110,12 @@ class Img2Img(Request):
         """Return a copy with one more textual inversion."""
         return self.replace(embeddings=(*self.embeddings, Embedding(model_name)))
 
-    def with_controlnet(self, model_name: str, image: Any, **settings: Any) -> Self:
+    def with_controlnet(self, model_name: str, image: ImageSource, **settings: Any) -> Self:
         """Return a copy with one more ControlNet unit; *settings* as in ``ControlNetUnit``."""
         unit = ControlNetUnit(model_name, image, **settings)
         return self.replace(controlnet=(*self.controlnet, unit))
 
-    def with_ip_adapter(self, model_name: str, image: Any, strength: float = 1.0) -> Self:
+    def with_ip_adapter(self, model_name: str, image: ImageSource, strength: float = 1.0) -> Self:
         """Return a copy with one more IP-Adapter; the service takes one."""
         adapter = IPAdapter(model_name, image, strength)
         return self.replace(ip_adapters=(*self.ip_adapters, adapter))

@@ -7,9 +7,9 @@ API is the same.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
-from attrs import frozen
+from attrs import field, frozen
 
 from ppinfra_async.inputs import ImageInput
 from ppinfra_async.requests._checks import (
@@ -18,17 +18,20 @@ from ppinfra_async.requests._checks import (
     as_member,
     as_picture,
     flag,
-    further_keys,
     integer,
     json_object,
     number,
     one_of,
     part,
     picture,
-    ruled,
+    rule,
     text,
 )
 from ppinfra_async.requests.values import ImageType
+
+
+def _as_image_type(value: ImageType | str | None) -> ImageType | None:
+    return cast("ImageType | None", as_member(ImageType, value))
 
 
 @frozen
@@ -40,8 +43,8 @@ class Lora(Checked):
         strength: 0…1; required by the service, 1 unless you say otherwise.
     """
 
-    model_name: str = ruled(text(1))
-    strength: float = ruled(number(0, 1), default=1.0)
+    model_name: str = field(metadata=rule(text(1)))
+    strength: float = field(default=1.0, metadata=rule(number(0, 1)))
 
 
 @frozen
@@ -52,7 +55,7 @@ class Embedding(Checked):
         model_name: Its name (``sd_name_in_api`` in listings).
     """
 
-    model_name: str = ruled(text(1))
+    model_name: str = field(metadata=rule(text(1)))
 
 
 @frozen
@@ -68,12 +71,12 @@ class ControlNetUnit(Checked):
         guidance_end: 0…1, share of the steps at which guidance ends; None is not sent.
     """
 
-    model_name: str = ruled(text(1))
-    image: ImageInput = ruled(picture(), converter=as_picture, wire="image_base64")
-    strength: float = ruled(number(0, 1), default=1.0)
-    preprocessor: str | None = ruled(text(1), default=None)
-    guidance_start: float | None = ruled(number(0, 1), default=None)
-    guidance_end: float | None = ruled(number(0, 1), default=None)
+    model_name: str = field(metadata=rule(text(1)))
+    image: ImageInput = field(converter=as_picture, metadata=rule(picture(), wire="image_base64"))
+    strength: float = field(default=1.0, metadata=rule(number(0, 1)))
+    preprocessor: str | None = field(default=None, metadata=rule(text(1)))
+    guidance_start: float | None = field(default=None, metadata=rule(number(0, 1)))
+    guidance_end: float | None = field(default=None, metadata=rule(number(0, 1)))
 
 
 @frozen
@@ -86,9 +89,9 @@ class IPAdapter(Checked):
         strength: 0…1; required by the service, 1 unless you say otherwise.
     """
 
-    model_name: str = ruled(text(1))
-    image: ImageInput = ruled(picture(), converter=as_picture, wire="image_base64")
-    strength: float = ruled(number(0, 1), default=1.0)
+    model_name: str = field(metadata=rule(text(1)))
+    image: ImageInput = field(converter=as_picture, metadata=rule(picture(), wire="image_base64"))
+    strength: float = field(default=1.0, metadata=rule(number(0, 1)))
 
 
 @frozen(kw_only=True)
@@ -100,8 +103,8 @@ class WebhookTestMode(Checked):
         return_task_status: ``TASK_STATUS_SUCCEED`` or ``TASK_STATUS_FAILED``.
     """
 
-    enabled: bool = ruled(flag(), default=True)
-    return_task_status: str = ruled(text(1), default="TASK_STATUS_SUCCEED")
+    enabled: bool = field(default=True, metadata=rule(flag()))
+    return_task_status: str = field(default="TASK_STATUS_SUCCEED", metadata=rule(text(1)))
 
 
 @frozen(kw_only=True)
@@ -113,8 +116,8 @@ class Webhook(Checked):
         test_mode: None is not sent.
     """
 
-    url: str = ruled(text(1))
-    test_mode: WebhookTestMode | None = ruled(part(WebhookTestMode), default=None)
+    url: str = field(metadata=rule(text(1)))
+    test_mode: WebhookTestMode | None = field(default=None, metadata=rule(part(WebhookTestMode)))
 
 
 @frozen(kw_only=True)
@@ -132,14 +135,18 @@ class Extra(Checked):
         more: Any further keys, sent as they are.
     """
 
-    response_image_type: ImageType | None = ruled(
-        one_of(ImageType), default=None, converter=as_member(ImageType)
+    response_image_type: ImageType | None = field(
+        default=None, converter=_as_image_type, metadata=rule(one_of(ImageType))
     )
-    enable_nsfw_detection: bool | None = ruled(flag(), default=None)
-    nsfw_detection_level: int | None = ruled(integer(0, 2), default=None)
-    webhook: Webhook | None = ruled(part(Webhook), default=None)
-    custom_storage: Mapping[str, Any] | None = ruled(json_object(), default=None, converter=as_dict)
-    enterprise_plan: Mapping[str, Any] | None = ruled(
-        json_object(), default=None, converter=as_dict
+    enable_nsfw_detection: bool | None = field(default=None, metadata=rule(flag()))
+    nsfw_detection_level: int | None = field(default=None, metadata=rule(integer(0, 2)))
+    webhook: Webhook | None = field(default=None, metadata=rule(part(Webhook)))
+    custom_storage: Mapping[str, Any] | None = field(
+        default=None, converter=as_dict, hash=False, metadata=rule(json_object())
     )
-    more: Mapping[str, Any] = further_keys()
+    enterprise_plan: Mapping[str, Any] | None = field(
+        default=None, converter=as_dict, hash=False, metadata=rule(json_object())
+    )
+    more: Mapping[str, Any] = field(
+        factory=dict, converter=as_dict, hash=False, metadata=rule(json_object())
+    )

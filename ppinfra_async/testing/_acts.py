@@ -5,6 +5,7 @@ import secrets
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
 
 import anyio
 import anyio.lowlevel
@@ -56,7 +57,7 @@ async def _answer(fault: Fault, _: web.BaseRequest, __: Answer) -> web.StreamRes
 
 
 async def _edit(fault: Fault, _: web.BaseRequest, answer: Answer) -> web.StreamResponse:
-    if fault.edit is None or answer.content_type != "application/json":
+    if fault.edit is None or answer.status != HTTPStatus.OK:
         return respond(answer)
     return respond(edited(answer, fault.edit))
 
@@ -105,8 +106,8 @@ async def _slow(fault: Fault, request: web.BaseRequest, answer: Answer) -> web.S
     step = max(1, int(fault.amount / _SLICES))
     with contextlib.suppress(ClientConnectionError):
         for start in range(0, len(answer.body), step):
-            await response.write(answer.body[start : start + step])
             await anyio.sleep(step / fault.amount)
+            await response.write(answer.body[start : start + step])
     return response
 
 
@@ -153,7 +154,7 @@ _ACTS: Mapping[Kind, Act] = {
 async def perform_early(fault: Fault, request: web.BaseRequest) -> web.StreamResponse:
     """Let an early *fault* happen to a submit whose body is not read yet."""
     if fault.kind == "never_read":
-        return await _never_read(request)
+        return await _never_read(request, fault.amount)
     if fault.kind == "cut":
         await _read_exactly(request, int(fault.amount))
         return cut(request, reset=fault.reset)
@@ -170,14 +171,15 @@ async def _read_exactly(request: web.BaseRequest, wanted: int) -> None:
         wanted -= len(data)
 
 
-async def _never_read(request: web.BaseRequest) -> web.StreamResponse:
+async def _never_read(request: web.BaseRequest, seconds: float) -> web.StreamResponse:
     # A small window makes a sender stall after a few hundred kilobytes instead of megabytes.
     _option(request, socket.SO_RCVBUF, 4096)
     transport = request.transport
     if transport is not None:
         # aiohttp would go on to fill its own buffer.
         transport.pause_reading()
-    await until_gone(request)
+    with anyio.move_on_after(seconds):
+        await until_gone(request)
     return cut(request, reset=True)
 
 

@@ -174,6 +174,9 @@ async def _read(request: web.BaseRequest, fault: Fault | None) -> bytes | bytear
     """Read the body to its end; raises ConnectionError when the client leaves before."""
     if fault is not None and fault.kind == "slow_read":
         return await _read_slowly(request, fault.amount)
+    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport:
+        # curl waits for it when a body is large.
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     content = request.content
     first = await content.readany()
     if content.at_eof():

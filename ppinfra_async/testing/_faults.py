@@ -110,7 +110,7 @@ class Fault:
 
     @classmethod
     def edited(cls, edit: Callable[[Any], Any]) -> "Fault":
-        """Answer with what *edit* makes of the true JSON tree."""
+        """Answer with what *edit* makes of the true JSON tree; errors stay as they are."""
         return cls(kind="edit", edit=edit)
 
     @classmethod
@@ -187,9 +187,13 @@ class Fault:
         return cls(kind="misdeclare", amount=difference)
 
     @classmethod
-    def never_read(cls) -> "Fault":
-        """Accept the headers and never read the body, so that the sender's buffers fill."""
-        return cls(kind="never_read", early=True, paid=False)
+    def never_read(cls, seconds: float = 600) -> "Fault":
+        """Accept the headers and never read the body, so that the sender's buffers fill.
+
+        The connection is cut after *seconds*. A client that leaves with a full buffer cannot be
+        noticed: its farewell stands behind the bytes nobody reads.
+        """
+        return cls(kind="never_read", early=True, paid=False, amount=seconds)
 
     @classmethod
     def never_answer(cls, *, paid: bool = True) -> "Fault":

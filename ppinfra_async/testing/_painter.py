@@ -219,7 +219,7 @@ def _lit(image: "Image.Image", source: random.Random) -> "Image.Image":
         spot = ImageOps.invert(Image.radial_gradient("L")).resize((2 * width, 2 * height))
         left, top = source.randrange(width), source.randrange(height)
         beam = spot.crop((left, top, left + width, top + height))
-        mask = beam.point(lambda level: level * 2 // 5)
+        mask = beam.point(lambda level: level // 6)
         image = Image.composite(Image.new("RGB", image.size, _rgb(hue + turn, 0.6, 1)), image, mask)
     return image
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType, TracebackType
 from typing import Self, Unpack
@@ -105,7 +104,7 @@ class Simulator:
         return self.settings.api_key
 
     @property
-    def tasks(self) -> Mapping[str, TaskRecord]:
+    def tasks(self) -> MappingProxyType[str, TaskRecord]:
         """All accepted tasks by id, in the order of their acceptance; a live view."""
         return MappingProxyType(self._service.book)
 

@@ -16,6 +16,9 @@ from ppinfra_async.testing._tasks import TaskRecord
 class SimulatorThread:
     """A handle on a simulator in another thread; everything here may be used from anywhere.
 
+    `reset`, `stop` and `start` wait for the other thread, which takes milliseconds; where even that
+    is too long for an event loop, call them with `anyio.to_thread.run_sync`.
+
     Attributes:
         faults: where to order what shall go wrong.
     """
@@ -53,7 +56,7 @@ class SimulatorThread:
     @property
     def tasks(self) -> Mapping[str, TaskRecord]:
         """A copy of all accepted tasks by id, in the order of their acceptance."""
-        return self._portal.call(dict, self._simulator.tasks)
+        return self._simulator.tasks.copy()
 
     @property
     def open_connections(self) -> int:

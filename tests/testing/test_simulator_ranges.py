@@ -20,6 +20,10 @@ UNIT = {"model_name": "control_v11p_sd15_canny", "image_base64": "aGk=", "streng
 ADAPTER = {"model_name": "ip-adapter_sd15.bin", "image_base64": "aGk=", "strength": 0.5}
 
 
+UNFIT: list[Any] = [None, ..., []]
+SHARES: list[Any] = [{"model_name": "a", "strength": value} for value in (0, 1, 0.5, 1, 1)]
+
+
 def problems(body: dict[str, Any]) -> list[str]:
     return check(body, IMG2IMG.fields).problems
 
@@ -40,7 +44,7 @@ def problems(body: dict[str, Any]) -> list[str]:
         *[("seed", value) for value in (-1, 0, 3183986171)],
         *[("clip_skip", value) for value in (1, 12)],
         *[("strength", value) for value in (0.001, 1)],
-        ("loras", [{"model_name": "a", "strength": value} for value in (0, 1, 0.5, 1, 1)]),
+        ("loras", SHARES),
         ("embeddings", [{"model_name": "a"}] * 5),
         ("ip_adapters", [ADAPTER]),
         ("controlnet", {"units": [{**UNIT, "preprocessor": name} for name in PREPROCESSORS]}),
@@ -71,7 +75,7 @@ def test_what_is_inside_is_accepted(
                 "model_name", "image_base64", "prompt", "width", "height", "image_num", "steps",
                 "guidance_scale", "sampler_name",
             )
-            for value in (None, ..., [])
+            for value in UNFIT
         ],
         ("model_name", ""),
         ("image_base64", ["aGk="]),

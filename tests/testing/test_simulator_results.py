@@ -45,6 +45,7 @@ async def test_a_changed_query_is_refused(bare: "Connect") -> None:
             url.partition("?")[0],
             url[:-1] + ("0" if url[-1] != "0" else "1"),
             url.replace("/0-", "/1-"),
+            f"{simulator.result_url}/elsewhere",
         ):
             reply = await client.download(bad)
             assert (reply.status, reply.headers["Content-Type"]) == (403, "application/xml")
