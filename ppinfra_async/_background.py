@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -25,7 +26,8 @@ class Background:
         self._group: TaskGroup | None = None
         self._ready = anyio.Event()
         self._stopping = anyio.Event()
-        self._awaited: set[anyio.Event] = set()
+        # By waiter, not by event: several may wait for the same one.
+        self._awaited: dict[object, anyio.Event] = {}
         self._crash: BaseException | None = None
 
     def check(self) -> None:
@@ -87,12 +89,30 @@ class Background:
         Raises:
             RuntimeError: with the crash as its cause.
         """
-        self._awaited.add(event)
+        self.raise_crash()
+        waiter = object()
+        self._awaited[waiter] = event
         try:
             await event.wait()
         finally:
-            self._awaited.discard(event)
+            del self._awaited[waiter]
         self.raise_crash()
+
+    async def ended(self) -> None:
+        """Wait until no job runs any more: for the caller of one that was cut off.
+
+        Raises:
+            RuntimeError: when it was a crash, with the crash as its cause.
+        """
+        if self._task is not None:
+            await asyncio.wait([self._task])
+        self.raise_crash()
+
+    def soon(self, callback: Callable[[], object]) -> None:
+        """Call *callback* on the event loop, from whichever thread; a closed loop never does."""
+        if self._loop is not None:
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(callback)
 
     async def stop(self) -> None:
         """Cancel all jobs and wait until they are gone; what crashed stays to be raised."""
@@ -110,7 +130,7 @@ class Background:
                 group.cancel_scope.cancel()
         except BaseException as error:
             self._crash = first_in_group(error)
-            for event in self._awaited:
+            for event in self._awaited.values():
                 event.set()
             if not isinstance(error, Exception):
                 # The event loop itself is being torn down.

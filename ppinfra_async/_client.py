@@ -72,8 +72,10 @@ class Client:
         network: Network | None = None,
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
-        # First of all, so that no frame of ours holds the key as plain text.
-        api_key = _usable_key(MaskedText(api_key) if api_key is not None else None)
+        if api_key is not None:
+            # First of all, so that no frame of ours shows the key in a traceback with locals.
+            api_key = MaskedText(api_key)
+        key = _usable_key(api_key)
         self.base_url = _usable_base_url(base_url)
         self.limits = limits or Limits()
         self.polling = polling or Polling()
@@ -81,9 +83,10 @@ class Client:
         self.timeouts = timeouts or Timeouts()
         self.network = network or Network()
         self._on_event = on_event
+        self._closed = False
         self._unclaimed: dict[str, Task] = {}
         self._background = Background()
-        self._connect(AiohttpTransport(self.base_url, api_key, self.timeouts, self.network))
+        self._connect(AiohttpTransport(self.base_url, key, self.timeouts, self.network))
 
     def _connect(self, transport: Transport) -> None:
         """Put the rooms together around *transport*."""
@@ -106,7 +109,7 @@ class Client:
         self._task_tools = TaskTools(
             background=self._background,
             poller=self._poller,
-            delivery=Delivery(self._images, self._poller),
+            delivery=Delivery(self._images, self._poller, self._background),
             emit=self._emit,
             claim=self._claim,
             keep=self._keep,
@@ -188,7 +191,8 @@ class Client:
         deadline = began + (float("inf") if timeout is None else timeout)
         task = await self._submit(request, deadline)
         left = None if timeout is None else max(0.0, deadline - anyio.current_time())
-        return await task.result(timeout=left, decode=decode)
+        # Not `result`: when the client is closed meanwhile, the error must carry the task.
+        return await task._result_within(left, decode=decode)  # noqa: SLF001  # see above
 
     def attach(self, task_id: str) -> Task:
         """Return the handle of a task known by its id, from this client or any other. No I/O.
@@ -273,7 +277,7 @@ class Client:
         Raises:
             RuntimeError: when something had crashed in the background, with the crash as its cause.
         """
-        if self._background.closed:
+        if self._closed:
             return
         self._background.check_loop()
         self._background.closed = True
@@ -283,6 +287,8 @@ class Client:
             self._poller.close()
             await self._background.stop()
             await self._transport.close()
+        # Only now: one that was cut short is finished by the next.
+        self._closed = True
         if self._unclaimed:
             _log.warning(
                 "The client was closed with %d paid tasks that nobody has received: %s",
@@ -327,12 +333,10 @@ class Client:
             _log.exception("on_event raised for %s; the work goes on", type(event).__name__)
 
 
-def _usable_key(given: MaskedText | None) -> MaskedText:
+def _usable_key(given: str | None) -> MaskedText:
     """Return the key as it is sent; people paste it with white space or ``Bearer`` in front."""
-    key = given
-    if key is None:
-        found = (os.environ.get(name) for name in KEY_VARIABLES)
-        key = next((MaskedText(value) for value in found if value), None)
+    found = (os.environ.get(name) for name in KEY_VARIABLES)
+    key = given or next((MaskedText(value) for value in found if value), None)
     if key is None:
         raise InvalidKeyError(
             "There is no API key: set the environment variable PPINFRA_API_KEY (or PPIO_API_KEY), "

@@ -5,13 +5,16 @@ Success is exact: what arrived, what failed and what is missing add up to what w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import anyio
 from attrs import define, evolve, field
 
+from ppinfra_async._background import Background
 from ppinfra_async._images import Images
-from ppinfra_async._poller import Poller, Watched
+from ppinfra_async._poller import Poller, Watched, client_closed
 from ppinfra_async.errors import (
     ImageError,
     IncompleteResultError,
@@ -28,7 +31,7 @@ from ppinfra_async.results import (
     Timing,
 )
 
-Put = Callable[[GeneratedImage | ImageError], None]
+Arrival = GeneratedImage | ImageError
 
 
 @define(eq=False)
@@ -68,7 +71,7 @@ class Final:
             message = f"The task {word}: {why}."
         raise TaskFailedError(message, task_id=update.task_id, reason=update.reason)
 
-    def result(self, delivered: list[GeneratedImage | ImageError], asked: int | None) -> TaskResult:
+    def result(self, delivered: list[Arrival], asked: int | None) -> TaskResult:
         """Put everything together.
 
         Raises:
@@ -97,12 +100,65 @@ class Final:
         return result
 
 
-class Delivery:
-    """Gets the pictures of finished tasks, all of a task at the same time."""
+@define(eq=False)
+class Arrivals:
+    """The pictures of one task and their errors, in the order in which they are ready.
 
-    def __init__(self, images: Images, poller: Poller) -> None:
+    Attributes:
+        task_id: The task.
+        count: How many there will be.
+    """
+
+    task_id: str
+    count: int
+    _background: Background
+    _fetching: anyio.CancelScope = field(factory=anyio.CancelScope)
+    _ready: deque[Arrival] = field(factory=deque)
+    _changed: anyio.Event = field(factory=anyio.Event)
+    _over: bool = False
+
+    async def next(self) -> Arrival:
+        """Wait for the next one; for all of them, call it ``count`` times.
+
+        Raises:
+            TaskTimeoutError: when the client was closed before it was there.
+            RuntimeError: when the client had crashed.
+        """
+        while not self._ready:
+            if self._over:
+                await self._background.ended()
+                raise client_closed(self.task_id)
+            await self._background.wait(self._changed)
+        return self._ready.popleft()
+
+    def drop(self) -> None:
+        """Stop fetching what has not arrived. May be called from any thread."""
+        self._background.soon(self._fetching.cancel)
+
+    @contextmanager
+    def filling(self) -> Iterator[None]:
+        """For the job that fetches: it is over at the end of this block."""
+        try:
+            with self._fetching:
+                yield
+        finally:
+            self._over = True
+            self._changed.set()
+
+    def put(self, arrival: Arrival) -> None:
+        """Hand over one; never waits for who reads."""
+        self._ready.append(arrival)
+        self._changed.set()
+        self._changed = anyio.Event()
+
+
+class Delivery:
+    """Gets the pictures of finished tasks in the background, all of a task at the same time."""
+
+    def __init__(self, images: Images, poller: Poller, background: Background) -> None:
         self._images = images
         self._poller = poller
+        self._background = background
 
     async def final(self, task_id: str) -> Final:
         """Wait for the end of a task.
@@ -113,31 +169,57 @@ class Delivery:
         watched = await self._poller.wait(task_id)
         return Final.of(watched, anyio.current_time())
 
-    async def all(self, final: Final, put: Put, *, decode: bool) -> None:
-        """Get every listed picture and *put* it, or its error, as soon as it is there."""
-        async with anyio.create_task_group() as group:
-            for index, link in enumerate(final.update.links):
-                group.start_soon(self._one, final, index, link, put, decode)
+    async def start(
+        self, final: Final, *, decode: bool, known: tuple[GeneratedImage, ...] = ()
+    ) -> Arrivals:
+        """Begin to get every listed picture; *known* are all of them, when they are there already.
 
-    async def _one(
+        Raises:
+            TaskTimeoutError: when the client is closing.
+        """
+        task_id, count = final.update.task_id, len(final.update.links)
+        if self._background.closed:
+            raise client_closed(task_id)
+        await self._background.start()
+        arrivals = Arrivals(task_id, count, self._background)
+        self._background.spawn(self._all, final, arrivals, decode, known)
+        return arrivals
+
+    async def _all(
         self,
         final: Final,
-        index: int,
-        link: ImageLink,
-        put: Put,
-        decode: bool,  # noqa: FBT001  # start_soon takes no keywords
+        arrivals: Arrivals,
+        decode: bool,  # noqa: FBT001  # spawn takes no keywords
+        known: tuple[GeneratedImage, ...],
     ) -> None:
+        async def put(index: int) -> None:
+            arrivals.put(await self._one(final, index, decode=decode, known=known))
+
+        with arrivals.filling():
+            async with anyio.create_task_group() as group:
+                for index in range(arrivals.count):
+                    group.start_soon(put, index)
+
+    async def _one(
+        self, final: Final, index: int, *, decode: bool, known: tuple[GeneratedImage, ...]
+    ) -> Arrival:
         try:
-            try:
-                image = await self._images.get(link, index, decode=decode)
-            except ResultExpiredError:
-                link = await self._fresh(final, index, link)
-                image = await self._images.get(link, index, decode=decode)
+            if known:
+                if decode:
+                    await known[index].decode()
+                return known[index]
+            return await self._fetched(final, index, decode=decode)
         except ImageError as error:
             error.task_id = final.update.task_id
-            put(error)
-        else:
-            put(image)
+            return error
+
+    async def _fetched(self, final: Final, index: int, *, decode: bool) -> GeneratedImage:
+        link = final.update.links[index]
+        try:
+            return await self._images.get(link, index, decode=decode)
+        except ResultExpiredError:
+            link = await self._fresh(final, index, link)
+            return await self._images.get(link, index, decode=decode)
 
     async def _fresh(self, final: Final, index: int, expired: ImageLink) -> ImageLink:
         """Return the picture's address from a fresh reading of the result, read once for all."""
@@ -151,6 +233,8 @@ class Delivery:
                         f"again ({error.message.rstrip('.')}).",
                         index=index,
                     ) from error
-                if watched.latest is not None and len(watched.latest.links) > index:
-                    final.update = watched.latest
+                latest = watched.latest
+                # Positions are only the same where there are as many.
+                if latest is not None and len(latest.links) == len(final.update.links):
+                    final.update = latest
             return final.update.links[index]

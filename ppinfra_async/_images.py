@@ -92,9 +92,12 @@ class Images:
 
     async def save(self, image: GeneratedImage, path: Path) -> Path:
         """Write *image* atomically; see ``ImageTools``."""
-        return await anyio.to_thread.run_sync(
-            _place, image.data, image.format, path, limiter=self.workers
-        )
+        try:
+            return await anyio.to_thread.run_sync(
+                _place, image.data, image.format, path, limiter=self.workers
+            )
+        except _pixels.NotAPictureError as error:
+            raise _bad(error, image.index) from error
 
     async def _verify(
         self, data: bytes, index: int, *, decode: bool
@@ -106,7 +109,7 @@ class Images:
         try:
             return await anyio.to_thread.run_sync(work, limiter=self.workers)
         except _pixels.NotAPictureError as error:
-            raise BadImageError(f"Image {index} {error}.", index=index) from error
+            raise _bad(error, index) from error
 
     async def _download(self, url: str, index: int) -> bytes:
         attempt = 0
@@ -132,9 +135,9 @@ async def _read_picture(fetched: Fetched, url: str, index: int) -> bytes:
         raise _too_long(index)
     data = bytearray()
     while piece := await fetched.read():
-        data += piece
-        if len(data) > MOST_BYTES:
+        if len(data) + len(piece) > MOST_BYTES:
             raise _too_long(index)
+        data += piece
         if len(data) > 16 and image_format(data[:16]) is None:
             _refuse(bytes(data[:128]), fetched.content_type, index)
     if fetched.length is not None and len(data) != fetched.length:
@@ -175,6 +178,10 @@ def _refuse(head: bytes, content_type: str, index: int) -> NoReturn:
         f"Image {index} is not a picture: the image host sent {describe(head)} ({content_type}).",
         index=index,
     )
+
+
+def _bad(error: _pixels.NotAPictureError, index: int) -> BadImageError:
+    return BadImageError(f"Image {index} {error}.", index=index)
 
 
 def _format_of(header: _pixels.Header) -> ImageType:

@@ -23,6 +23,9 @@ from ppinfra_async.errors import (
 from ppinfra_async.options import Retries
 from ppinfra_async.results import Model
 
+_FIRST = "c_0"
+"""The documented cursor of the first page; leaving it out is the same."""
+
 
 class ModelIterator:
     """Models, one by one. See ``Client.models``."""
@@ -61,8 +64,8 @@ class ModelIterator:
     async def _next_page(self, cursor: str) -> tuple[list[Model], str | None]:
         call = wire.models_call(self._filters, limit=self._page_size, cursor=cursor)
         models, following = wire.read_models(await self._reply_to(call))
-        if following in {"", cursor}:
-            # The end is an absent, an empty or the same cursor.
+        if following in {"", cursor, _FIRST}:
+            # The end is an absent, an empty or the same cursor; the first page follows no other.
             return models, None
         if following in self._seen:
             raise ProtocolError(f"The list of models goes in circles at cursor {following!r}.")

@@ -8,6 +8,7 @@ because ``Image.open`` reports a large picture as a warning, which is a matter o
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,9 +28,21 @@ MOST_PIXELS = 100_000_000
 
 _ORIENTATION = 0x0112
 _UPRIGHT = 1
+_NOT_UPRIGHT = range(2, 9)
 _TURNED_BY_90 = {5, 6, 7, 8}
+_END = {ImageType.PNG: b"IEND\xaeB`\x82", ImageType.JPEG: b"\xff\xd9"}
+_STEP = 64 * 1024
 # Sent as they are, for the service to judge; more would mean more decoders open to hostile files.
 _OTHER_FORMATS = ("BMP", "GIF", "TIFF", "AVIF")
+# Pillow knows their suffixes and cannot write an RGB picture in them.
+_NOT_WRITABLE = {"BLP", "BUFR", "GRIB", "HDF5", "MSP", "PALM", "WMF", "XBM"}
+_GREY_16_BIT = {"I;16", "I;16B", "I;16L", "I;16N", "I"}
+_COLOURS = {"P", "PA", "RGB", "RGBA", "RGBX", "RGBa"}
+_WRITTEN_AS_IS = {
+    ImageType.JPEG: {"L", "RGB"},
+    ImageType.PNG: {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"},
+    ImageType.WEBP: {"RGB", "RGBA"},
+}
 
 
 class NotAPictureError(Exception):
@@ -63,15 +76,16 @@ class Header:
 
 
 def read_header(source: Path | bytes) -> Header:
-    """Read the header of a picture file.
+    """Read the header of a picture file, and look whether its end is there; decode nothing.
 
     Raises:
-        NotAPictureError: when it is none, or larger than ``MOST_PIXELS``.
+        NotAPictureError: when it is none, cut short, or larger than ``MOST_PIXELS``.
         OSError: when the file cannot be read.
     """
-    with _opened(source) as (picture, kind):
-        orientation = picture.getexif().get(_ORIENTATION, _UPRIGHT)
-        return Header(kind, picture.size, orientation)
+    with _opened(source) as (picture, kind, file):
+        if _is_cut_short(file, kind):
+            raise NotAPictureError("is cut short")
+        return Header(kind, picture.size, _orientation(picture))
 
 
 def decode(data: bytes) -> PILImage:
@@ -80,7 +94,7 @@ def decode(data: bytes) -> PILImage:
     Raises:
         NotAPictureError: when it is no whole picture.
     """
-    with _opened(data) as (picture, _):
+    with _opened(data) as (picture, _, _):
         picture.load()
         # A copy without the file behind it, so that nothing stays open and it can be pickled.
         return picture.copy()
@@ -93,13 +107,13 @@ def reencode(source: Path | bytes, size: Size) -> bytes:
         NotAPictureError: when it is damaged.
         OSError: when the file cannot be read.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
 
-    with _opened(source) as (picture, kind):
-        upright = ImageOps.exif_transpose(picture)
+    with _opened(source) as (picture, kind, _):
+        upright = _upright(picture)
         if upright.size != size:
             if upright.mode not in {"RGB", "RGBA", "L", "LA"}:
-                upright = upright.convert("RGBA" if upright.has_transparency_data else "RGB")
+                upright = _as_8_bit(upright)
             upright = upright.resize(size, Image.Resampling.LANCZOS)
         return encode(upright, kind if kind is ImageType.JPEG else ImageType.PNG)
 
@@ -107,28 +121,29 @@ def reencode(source: Path | bytes, size: Size) -> bytes:
 def encode(picture: PILImage, kind: ImageType) -> bytes:
     """Return *picture* as a file of *kind*; JPEG has no transparency and gets white behind it."""
     buffer = io.BytesIO()
-    icc = picture.info.get("icc_profile")
-    match kind:
-        case ImageType.JPEG:
-            _without_alpha(picture).save(buffer, "JPEG", quality=95, icc_profile=icc)
-        case ImageType.PNG:
-            writable = {"1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I"}
-            if picture.mode not in writable:
-                picture = picture.convert("RGB")
-            picture.save(buffer, "PNG", icc_profile=icc)
-        case ImageType.WEBP:
-            picture.save(buffer, "WEBP", lossless=True, icc_profile=icc)
+    ready = picture
+    if kind is ImageType.JPEG and picture.has_transparency_data:
+        ready = _on_white(picture)
+    elif picture.mode not in _WRITTEN_AS_IS[kind]:
+        ready = _as_8_bit(picture)
+    icc = ready.info.get("icc_profile")
+    # `lossless` is WebP's word, `quality` JPEG's; PNG minds neither.
+    ready.save(buffer, kind.name, quality=95, lossless=True, icc_profile=icc)
     return buffer.getvalue()
 
 
 def encode_as_png(picture: PILImage) -> bytes:
-    """Return a caller's Pillow image as PNG.
+    """Return a caller's Pillow image as PNG, upright when it comes right from a file.
 
     Raises:
         NotAPictureError: when its pixels cannot be had, for example because its file was closed.
     """
+    from PIL import ImageFile
+
     try:
-        return encode(picture, ImageType.PNG)
+        # Of anything else the pixels are what the caller made of them, whatever its EXIF still says.
+        from_file = isinstance(picture, ImageFile.ImageFile)
+        return encode(_upright(picture) if from_file else picture, ImageType.PNG)
     except Exception as error:
         raise NotAPictureError(f"cannot be encoded ({error})") from error
 
@@ -142,7 +157,12 @@ def converted(data: bytes, suffix: str) -> bytes:
     if name in {"JPEG", "PNG", "WEBP"}:
         return encode(picture, ImageType(name.lower()))
     buffer = io.BytesIO()
-    picture.save(buffer, name)
+    try:
+        picture.save(buffer, name)
+    except (OSError, ValueError):
+        # A format without this mode, such as transparency in EPS; RGB is in all of them.
+        buffer = io.BytesIO()
+        _on_white(picture).save(buffer, name)
     return buffer.getvalue()
 
 
@@ -151,21 +171,76 @@ def writable_suffixes() -> frozenset[str]:
     from PIL import Image
 
     known = Image.registered_extensions()
-    return frozenset(suffix for suffix, name in known.items() if name in Image.SAVE)
+    writable = Image.SAVE.keys() - _NOT_WRITABLE
+    return frozenset(suffix for suffix, name in known.items() if name in writable)
 
 
-def _without_alpha(picture: PILImage) -> PILImage:
+def _on_white(picture: PILImage) -> PILImage:
     from PIL import Image
 
-    if not picture.has_transparency_data:
-        return picture if picture.mode in {"RGB", "L"} else picture.convert("RGB")
-    picture = picture.convert("RGBA")
-    white = Image.new("RGBA", picture.size, "white")
-    return Image.alpha_composite(white, picture).convert("RGB")
+    picture = _in_mode(picture, "RGBA")
+    on_white = Image.new("RGBA", picture.size, "white")
+    on_white.info = picture.info
+    on_white.alpha_composite(picture)
+    return on_white.convert("RGB")
+
+
+def _as_8_bit(picture: PILImage) -> PILImage:
+    if picture.mode in _GREY_16_BIT:
+        # `convert` would cut everything above 255 off, which leaves a white picture.
+        return picture.convert("I").point(lambda level: level * (1 / 256)).convert("L")
+    return _in_mode(picture, "RGBA" if picture.has_transparency_data else "RGB")
+
+
+def _in_mode(picture: PILImage, mode: str) -> PILImage:
+    other = picture.convert(mode)
+    if picture.mode not in _COLOURS:
+        # A profile for grey or for ink would turn these colours into something else.
+        other.info.pop("icc_profile", None)
+    return other
+
+
+def _upright(picture: PILImage) -> PILImage:
+    from PIL import ImageOps
+
+    if _orientation(picture) == _UPRIGHT:
+        return picture
+    return ImageOps.exif_transpose(picture)
+
+
+def _orientation(picture: PILImage) -> int:
+    from PIL import Image
+
+    try:
+        # Not the method of PNG's own class, which decodes everything when there is no EXIF.
+        said = Image.Image.getexif(picture).get(_ORIENTATION, _UPRIGHT)
+    except Exception:  # damaged EXIF says nothing, and Pillow raises whatever it stumbles over
+        return _UPRIGHT
+    return said if said in _NOT_UPRIGHT else _UPRIGHT
+
+
+def _is_cut_short(file: IO[bytes], kind: ImageType | None) -> bool:
+    """Look for the end of a picture whose header was just read from *file*."""
+    begin, length = file.tell(), file.seek(0, os.SEEK_END)
+    if kind is ImageType.WEBP:
+        file.seek(4)
+        return length < 8 + int.from_bytes(file.read(4), "little")
+    if kind is None:
+        return False
+    # From the back, where it should be; before *begin* there may be a preview with its own end.
+    mark, at = _END[kind], length
+    while at > begin:
+        start = max(begin, at - _STEP)
+        file.seek(start)
+        # One step overlaps the other, for an end on the border.
+        if mark in file.read(at - start + len(mark)):
+            return False
+        at = start
+    return True
 
 
 @contextmanager
-def _opened(source: Path | bytes) -> Iterator[tuple[PILImage, ImageType | None]]:
+def _opened(source: Path | bytes) -> Iterator[tuple[PILImage, ImageType | None, IO[bytes]]]:
     with source.open("rb") if isinstance(source, Path) else io.BytesIO(source) as file:
         head = file.read(HEAD_LENGTH * 8)
         file.seek(0)
@@ -177,13 +252,15 @@ def _opened(source: Path | bytes) -> Iterator[tuple[PILImage, ImageType | None]]
                 raise NotAPictureError(
                     f"has {width} × {height} pixels, more than {MOST_PIXELS:,} altogether"
                 )
-            yield picture, kind
-        except (NotAPictureError, MemoryError):
+            yield picture, kind, file
+        except NotAPictureError:
             raise
+        except MemoryError as error:
+            raise NotAPictureError("takes more memory than there is") from error
         except Exception as error:
             # Pillow's decoders raise whatever they stumble over: OSError, SyntaxError, ValueError…
             what = f"is a damaged {kind.value}" if kind else f"is {describe(head)}"
-            raise NotAPictureError(what) from error
+            raise NotAPictureError(what if head else "is empty") from error
 
 
 def _open(file: IO[bytes], kind: ImageType | None) -> PILImage:

@@ -111,7 +111,13 @@ class Poller:
         return watched
 
     async def watch(self, task_id: str) -> Watched:
-        """Return the task's entry, beginning to ask about it if nobody does yet."""
+        """Return the task's entry, beginning to ask about it if nobody does yet.
+
+        Raises:
+            TaskTimeoutError: when the client is closing.
+        """
+        if self._background.closed:
+            raise client_closed(task_id)
         await self._background.start()
         if not self._running:
             self._running = True
@@ -137,14 +143,7 @@ class Poller:
     def close(self) -> None:
         """End all waiting: the client is closing."""
         for watched in list(self._watched.values()):
-            self._end(
-                watched,
-                TaskTimeoutError(
-                    "We stopped waiting because the client was closed. The task goes on and is "
-                    "billed; attach to its id with another client.",
-                    task_id=watched.task_id,
-                ),
-            )
+            self._end(watched, client_closed(watched.task_id))
 
     async def _run(self) -> None:
         async with anyio.create_task_group() as group:
@@ -230,6 +229,15 @@ class Poller:
             del self._watched[watched.task_id]
             self._schedule.forget(watched.task_id)
         watched.end(error)
+
+
+def client_closed(task_id: str) -> TaskTimeoutError:
+    """Return what those are told who still wait when the client is closed."""
+    return TaskTimeoutError(
+        "We stopped waiting because the client was closed. The task goes on and is billed; attach "
+        "to its id with another client.",
+        task_id=task_id,
+    )
 
 
 def _last_word(watched: Watched) -> str:

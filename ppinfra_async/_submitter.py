@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable
+from itertools import count
 
 import anyio
 from attrs import define, field
@@ -21,6 +22,7 @@ from ppinfra_async._sansio.retry import delay
 from ppinfra_async._sansio.submit import Accepted, NotSent, Refused, Throttled, Unknown, Verdict
 from ppinfra_async._sansio.wire import HttpCall, TransportFailure
 from ppinfra_async._transport import CommitPoint, Transport
+from ppinfra_async._turn import Turn
 from ppinfra_async._uploads import Prepared
 from ppinfra_async.errors import (
     NotSentError,
@@ -42,18 +44,28 @@ class Submission:
     Attributes:
         prepared: The request and its pictures.
         call: What travels.
+        ticket: Its place in the order of arrival.
         commit: The commit point of the try that is under way.
         scope: Cancels it.
         done: Set when there is an id or an error.
-        abandoned: True when its caller has left.
+        leaving: True when nobody wants another try.
+        abandoned: True when its caller has left before it was done.
+        waited: Seconds it has waited for its turn.
+        doubt: An earlier try that may have been paid; it was sent again because a person chose that.
+        cut_off: True until its end is known: whoever ends while it is true was cancelled or crashed.
     """
 
     prepared: Prepared
     call: HttpCall
+    ticket: int
     commit: CommitPoint = field(factory=CommitPoint)
     scope: anyio.CancelScope = field(factory=anyio.CancelScope)
     done: anyio.Event = field(factory=anyio.Event)
+    leaving: bool = False
     abandoned: bool = False
+    waited: float = 0.0
+    doubt: SubmitOutcomeUnknownError | None = None
+    cut_off: bool = True
     task_id: str | None = None
     error: PPInfraError | None = None
 
@@ -89,7 +101,8 @@ class Submitter:
         self._quotas: dict[str, Quota] = defaultdict(
             lambda: Quota(limits, longest_retry_after=retries.max_wait)
         )
-        self._turns: dict[str, anyio.Lock] = defaultdict(anyio.Lock)
+        self._turns: dict[str, Turn] = defaultdict(Turn)
+        self._tickets = count()
         self._under_way: set[Submission] = set()
 
     async def submit(self, prepared: Prepared, deadline: float) -> str:
@@ -100,18 +113,28 @@ class Submitter:
             PPInfraError: when the submit failed.
         """
         submission = Submission(
-            prepared=prepared, call=wire.submit_call(prepared.request, prepared.uploads)
+            prepared=prepared,
+            call=wire.submit_call(prepared.request, prepared.uploads),
+            ticket=next(self._tickets),
         )
         await self._background.start()
+        self._under_way.add(submission)
         self._background.spawn(self._run, submission)
-        with anyio.CancelScope(deadline=deadline) as waiting:
-            try:
-                await self._background.wait(submission.done)
-            except BaseException:
-                await self._leave(submission)
-                raise
+        try:
+            with anyio.CancelScope(deadline=deadline) as waiting:
+                try:
+                    await self._background.wait(submission.done)
+                except BaseException:
+                    await self._leave(submission)
+                    raise
+        except BaseException:
+            self._abandon(submission)
+            raise
         if waiting.cancelled_caught:
-            raise _timeout(submission)
+            raise self._timeout(submission)
+        if submission.cut_off and not submission.leaving:
+            # Not by us: a crash in the background is what its caller has to know.
+            await self._background.ended()
         if submission.error is not None:
             raise submission.error
         assert submission.task_id is not None  # noqa: S101  # done without an error
@@ -127,52 +150,93 @@ class Submitter:
 
     async def _leave(self, submission: Submission) -> None:
         """Do what a leaving caller still owes: withdraw, or wait a moment for the id."""
-        submission.abandoned = True
         _withdraw(submission)
         # Shielded, or a cancelled scope of anyio's would not let us wait at all. A second
         # cancellation by asyncio goes through, and then the submit just runs on by itself.
         with anyio.CancelScope(shield=True, deadline=anyio.current_time() + self._grace):
             await submission.done.wait()
 
+    def _abandon(self, submission: Submission) -> None:
+        """Note that nobody will get the id from us; it is reported now or when it comes."""
+        submission.abandoned = True
+        if submission.done.is_set():
+            self._report_abandoned(submission)
+
+    def _report_abandoned(self, submission: Submission) -> None:
+        if submission.task_id is None:
+            return
+        _log.warning(
+            "Task %s was paid after its caller had left; it is in client.unfinished. "
+            "Wait for it with client.attach().",
+            submission.task_id,
+        )
+        self._emit(TaskAbandoned(task_id=submission.task_id))
+
+    def _timeout(self, submission: Submission) -> PPInfraError:
+        """Return what a caller is told whose timeout passed before its submit was through."""
+        if submission.task_id is not None:
+            return TaskTimeoutError(
+                "The timeout passed while the request was submitted. The task goes on and is "
+                "billed; await the error's .task to go on waiting.",
+                task_id=submission.task_id,
+            )
+        if submission.error is not None and not isinstance(submission.error, NotSentError):
+            return submission.error
+        if submission.commit.passed:
+            self._abandon(submission)
+            return SubmitOutcomeUnknownError(
+                "The timeout passed after the request was sent and before its task id arrived. It "
+                "may have been paid; should the id still arrive, it will be in client.unfinished.",
+                request=submission.prepared.request,
+            )
+        return submission.doubt or TaskTimeoutError(
+            "The timeout passed before the request was sent. Nothing was paid.", billed="no"
+        )
+
+    # --- in the background ---
+
     async def _run(self, submission: Submission) -> None:
-        self._under_way.add(submission)
         try:
             with submission.scope:
                 await self._until_accepted(submission)
+                submission.cut_off = False
         except PPInfraError as error:
-            submission.error = error
+            submission.error = _with_doubt(submission, error)
+            submission.cut_off = False
         finally:
             self._under_way.discard(submission)
-            if submission.task_id is None and submission.error is None:
-                submission.error = _cut_off(submission)
+            if submission.cut_off and submission.task_id is None:
+                submission.error = _with_doubt(submission, _cut_off(submission))
             submission.done.set()
-            if submission.abandoned and submission.task_id is not None:
-                self._report_abandoned(submission.task_id)
+            if submission.abandoned:
+                self._report_abandoned(submission)
 
     async def _until_accepted(self, submission: Submission) -> None:
-        attempt = 0
+        tries = 0
         while True:
-            attempt += 1
-            verdict = await self._in_turn(submission)
-            match verdict:
+            match await self._in_turn(submission):
                 case Accepted(task_id, _):
                     submission.task_id = task_id
                     self._record(task_id, submission.prepared)
                     self._emit(TaskSubmitted(task_id=task_id, request=submission.prepared.request))
                     return
-                case Throttled():
+                case Throttled(error):
                     # Refused for the quota's sake: it goes back into the queue, uncounted.
-                    attempt -= 1
-                case NotSent(error):
-                    await self._pause(submission, error, attempt)
-                case Unknown(error) if self._retries.resubmit_unknown:
-                    await self._pause(submission, error, attempt)
-                case Unknown(error) | Refused(error):
+                    if submission.leaving:
+                        raise error
+                case Unknown(error) if not self._retries.resubmit_unknown:
                     raise error
+                case Refused(error):
+                    raise error
+                case NotSent(error) | Unknown(error):
+                    tries += 1
+                    await self._pause(submission, error, tries)
 
-    async def _pause(self, submission: Submission, error: PPInfraError, attempt: int) -> None:
-        wait = delay(self._retries, attempt=attempt, draw=self._draw())
-        if wait is None:
+    async def _pause(self, submission: Submission, error: PPInfraError, tries: int) -> None:
+        if isinstance(error, SubmitOutcomeUnknownError):
+            submission.doubt = error
+        wait = delay(self._retries, attempt=tries, draw=self._draw())
+        if wait is None or submission.leaving:
             raise error
         submission.commit = CommitPoint()
         self._emit(SubmitDelayed(error=error, wait=wait))
@@ -188,39 +252,66 @@ class Submitter:
                 f"A request for {images} images can never fit {limit} images per minute.",
                 retryable=False,
             )
-        await self._wait_for_turn(turn)
+        await self._wait_for_turn(submission, turn)
         try:
             while True:
-                await self._wait_for_quota(quota, images)
-                quota.sent(images, anyio.current_time())
+                await self._wait_for_quota(submission, quota)
                 if not quota.one_at_a_time:
+                    sent_at = _note_sent(quota, images)
                     break
-                verdict = await self._send(submission, quota)
-                if not isinstance(verdict, Throttled):
+                verdict = await self._send(submission, quota, _note_sent(quota, images))
+                if submission.leaving or not isinstance(verdict, Throttled):
                     return verdict
         finally:
-            turn.release()
-        return await self._send(submission, quota)
+            turn.hand_on()
+        return await self._send(submission, quota, sent_at)
 
-    async def _wait_for_turn(self, turn: anyio.Lock) -> None:
-        max_wait = self._limits.max_wait
+    async def _wait_for_turn(self, submission: Submission, turn: Turn) -> None:
+        began = anyio.current_time()
         try:
-            with anyio.fail_after(max_wait):
-                await turn.acquire()
+            with anyio.fail_after(self._patience(submission)):
+                await turn.take(submission.ticket)
         except TimeoutError:
-            raise _no_turn(max_wait) from None
+            raise _no_turn(self._limits.max_wait) from None
+        submission.waited += anyio.current_time() - began
 
-    async def _wait_for_quota(self, quota: Quota, images: int) -> None:
+    async def _wait_for_quota(self, submission: Submission, quota: Quota) -> None:
         now = anyio.current_time()
-        wait = quota.ready_at(images, now) - now
-        max_wait = self._limits.max_wait
-        if max_wait is not None and wait > max_wait:
-            raise _no_turn(max_wait, retry_after=wait)
+        wait = quota.ready_at(submission.call.images, now) - now
+        patience = self._patience(submission)
+        if patience is not None and wait > patience:
+            raise _no_turn(self._limits.max_wait, retry_after=wait)
+        submission.waited += wait
         await anyio.sleep(wait)
 
-    async def _send(self, submission: Submission, quota: Quota) -> Verdict:
+    def _patience(self, submission: Submission) -> float | None:
+        """Return how long it may still wait for its turn, all its waiting together."""
+        limit = self._limits.max_wait
+        return None if limit is None else max(0.0, limit - submission.waited)
+
+    async def _send(self, submission: Submission, quota: Quota, sent_at: float) -> Verdict:
         """Send once and note what that says about the quota."""
-        submission.commit = commit = CommitPoint(withdrawn=submission.abandoned)
+        submission.commit = commit = CommitPoint()
+        images = submission.call.images
+        counts = False
+        try:
+            verdict = await self._exchange(submission, commit)
+            counts = commit.passed or isinstance(verdict, Accepted)
+        finally:
+            if not counts:
+                quota.not_sent(images, sent_at)
+        if isinstance(verdict, Throttled):
+            submission.commit = CommitPoint()
+            now = anyio.current_time()
+            quota.refused(now, verdict.retry_after)
+            if quota.hopeless(now):
+                raise verdict.error
+            self._emit(SubmitDelayed(error=verdict.error, wait=quota.ready_at(images, now) - now))
+        elif isinstance(verdict, Accepted):
+            quota.accepted()
+        return verdict
+
+    async def _exchange(self, submission: Submission, commit: CommitPoint) -> Verdict:
         request = submission.prepared.request
         try:
             reply = await self._transport.send(submission.call, commit)
@@ -229,30 +320,18 @@ class Submitter:
             if isinstance(verdict, NotSent | Unknown):
                 verdict.error.__cause__ = failure
             return verdict
-        verdict = submit.judge_reply(reply, committed=commit.passed, request=request)
-        now = anyio.current_time()
-        if isinstance(verdict, Throttled):
-            submission.commit = CommitPoint()
-            quota.refused(now, verdict.retry_after)
-            if quota.hopeless(now):
-                raise verdict.error
-            wait = quota.ready_at(submission.call.images, now) - now
-            self._emit(SubmitDelayed(error=verdict.error, wait=wait))
-        elif isinstance(verdict, Accepted):
-            quota.accepted()
-        return verdict
+        return submit.judge_reply(reply, committed=commit.passed, request=request)
 
-    def _report_abandoned(self, task_id: str) -> None:
-        _log.warning(
-            "Task %s was paid after its caller had left; it is in client.unfinished. "
-            "Wait for it with client.attach().",
-            task_id,
-        )
-        self._emit(TaskAbandoned(task_id=task_id))
+
+def _note_sent(quota: Quota, images: int) -> float:
+    now = anyio.current_time()
+    quota.sent(images, now)
+    return now
 
 
 def _withdraw(submission: Submission) -> None:
-    """Stop a submit, unless it may be paid already."""
+    """Stop a submit, unless it may be paid already; then this was its last try."""
+    submission.leaving = True
     if not submission.commit.passed:
         submission.commit.withdrawn = True
         submission.scope.cancel()
@@ -268,25 +347,13 @@ def _cut_off(submission: Submission) -> PPInfraError:
     return NotSentError("The request was not sent: it was withdrawn. Nothing was paid.")
 
 
-def _timeout(submission: Submission) -> PPInfraError:
-    """Return what a caller is told whose timeout passed before its submit was through."""
-    if submission.task_id is not None:
-        return TaskTimeoutError(
-            "The timeout passed while the request was submitted. The task goes on and is billed; "
-            "await the error's .task to go on waiting.",
-            task_id=submission.task_id,
-        )
-    if submission.error is not None and not isinstance(submission.error, NotSentError):
-        return submission.error
-    if submission.commit.passed:
-        return SubmitOutcomeUnknownError(
-            "The timeout passed after the request was sent and before its task id arrived. It may "
-            "have been paid; should the id still arrive, it will be in client.unfinished.",
-            request=submission.prepared.request,
-        )
-    return TaskTimeoutError(
-        "The timeout passed before the request was sent. Nothing was paid.", billed="no"
-    )
+def _with_doubt(submission: Submission, error: PPInfraError) -> PPInfraError:
+    """Whatever became of the last try, an earlier one may have been paid."""
+    doubt = submission.doubt
+    if doubt is None or doubt is error:
+        return error
+    doubt.add_note(f"It was sent again since, and that ended with: {error}")
+    return doubt
 
 
 def _no_turn(max_wait: float | None, retry_after: float | None = None) -> RateLimitedError:

@@ -11,22 +11,21 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 import anyio
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
-from attrs import define, frozen
+from attrs import frozen
 
 from ppinfra_async._background import Background
-from ppinfra_async._delivery import Delivery, Final
+from ppinfra_async._delivery import Arrival, Arrivals, Delivery, Final
 from ppinfra_async._poller import Poller, Watched
 from ppinfra_async.errors import (
-    ImageError,
     IncompleteResultError,
+    PPInfraError,
     TaskFailedError,
     TaskNotFoundError,
     TaskTimeoutError,
 )
 from ppinfra_async.events import Event, ResultDelivered
 from ppinfra_async.requests import Request
-from ppinfra_async.results import GeneratedImage, TaskResult, TaskUpdate
+from ppinfra_async.results import GeneratedImage, TaskResult, TaskStatus, TaskUpdate
 
 _DELIVERED = (TaskFailedError, TaskNotFoundError, IncompleteResultError)
 
@@ -60,6 +59,7 @@ class Task:
         self._tools = tools
         self._final: Final | None = None
         self._result: TaskResult | None = None
+        self._downloading = anyio.Lock()
 
     def __repr__(self) -> str:
         return f"Task({self.id!r})"
@@ -82,6 +82,10 @@ class Task:
             PPInfraError: the service will not tell, for example because of the key.
         """
         self._tools.background.check()
+        return await self._result_within(timeout, decode=decode)
+
+    async def _result_within(self, timeout: float | None, *, decode: bool) -> TaskResult:
+        """Do the same for a caller who was let in before the client was closed."""
         deadline = anyio.current_time() + (float("inf") if timeout is None else timeout)
         with anyio.CancelScope(deadline=deadline) as waiting:
             return await self._finish(decode=decode)
@@ -110,43 +114,63 @@ class Task:
         return UpdateIterator(self, self._tools)
 
     async def _finish(self, *, decode: bool) -> TaskResult:
-        if self._result is None:
-            try:
-                final = await self._ended()
-                delivered: list[GeneratedImage | ImageError] = []
-                await self._tools.delivery.all(final, delivered.append, decode=decode)
-                self._deliver(self._result_of(final, delivered))
-            except _DELIVERED:
-                self._tools.claim(self.id)
-                raise
+        try:
+            result = self._result or await self._delivered(decode=decode)
+            if decode:
+                for image in result.images:
+                    await image.decode()
+        except PPInfraError as error:
+            self._note(error)
+            raise
+        return result
+
+    async def _delivered(self, *, decode: bool) -> TaskResult:
+        final = await self._ended()
+        # Several may wait; one of them gets the pictures for all.
+        async with self._downloading:
+            if self._result is None:
+                self._deliver(final, await self._downloaded(final, decode=decode))
         assert self._result is not None  # noqa: S101  # delivered above
-        if decode:
-            for image in self._result.images:
-                await image.decode()
         return self._result
 
     async def _ended(self) -> Final:
         """Wait for the end and hold it against success; ask the service only once."""
         if self._final is None:
             self._tools.keep(self)
-            try:
-                self._final = await self._tools.delivery.final(self.id)
-            except TaskTimeoutError as error:
-                error.task = self
-                raise
+            self._note_end(await self._tools.delivery.final(self.id))
+        assert self._final is not None  # noqa: S101  # noted above
         self._final.check()
         return self._final
 
-    def _note_end(self, watched: Watched) -> None:
-        self._final = self._final or Final.of(watched, anyio.current_time())
+    async def _downloaded(self, final: Final, *, decode: bool) -> list[Arrival]:
+        arrivals = await self._arrivals(final, decode=decode)
+        try:
+            return [await arrivals.next() for _ in range(arrivals.count)]
+        finally:
+            arrivals.drop()
 
-    def _result_of(self, final: Final, delivered: list[GeneratedImage | ImageError]) -> TaskResult:
-        return final.result(delivered, self.request.images_asked if self.request else None)
+    async def _arrivals(self, final: Final, *, decode: bool) -> Arrivals:
+        known = self._result.images if self._result else ()
+        return await self._tools.delivery.start(final, decode=decode, known=known)
 
-    def _deliver(self, result: TaskResult) -> None:
-        self._result = result
-        self._tools.claim(self.id)
-        self._tools.emit(ResultDelivered(result=result))
+    def _deliver(self, final: Final, delivered: list[Arrival]) -> None:
+        asked = self.request.images_asked if self.request else None
+        result = final.result(delivered, asked)
+        if self._result is None:
+            self._result = result
+            self._tools.claim(self.id)
+            self._tools.emit(ResultDelivered(result=result))
+
+    def _note(self, error: PPInfraError) -> None:
+        """Fill in what only the handle knows, and note an end that its waiter is told now."""
+        error.task_id = self.id
+        if isinstance(error, TaskTimeoutError):
+            error.task = self
+        if isinstance(error, _DELIVERED):
+            self._tools.claim(self.id)
+
+    def _note_end(self, final: Final) -> None:
+        self._final = self._final or final
 
 
 class ImageIterator:
@@ -157,8 +181,8 @@ class ImageIterator:
         self._tools = tools
         self._decode = decode
         self._final: Final | None = None
-        self._receive: MemoryObjectReceiveStream[GeneratedImage | ImageError] | None = None
-        self._delivered: list[GeneratedImage | ImageError] = []
+        self._arrivals: Arrivals | None = None
+        self._delivered: list[Arrival] = []
 
     def __aiter__(self) -> ImageIterator:
         return self
@@ -166,67 +190,29 @@ class ImageIterator:
     async def __anext__(self) -> GeneratedImage:
         try:
             return await self._next()
-        except _DELIVERED:
-            self._tools.claim(self._task.id)
+        except PPInfraError as error:
+            self._task._note(error)  # noqa: SLF001  # the handle that made this iterator
             raise
 
     async def _next(self) -> GeneratedImage:
-        if self._receive is None or self._final is None:
-            self._final, self._receive = await self._begin()
-        while len(self._delivered) < len(self._final.update.links):
-            try:
-                item = await self._receive.receive()
-            except anyio.EndOfStream:
-                raise TaskTimeoutError(
-                    "The client was closed before all images were there; attach to the task with "
-                    "another client.",
-                    task_id=self._task.id,
-                    task=self._task,
-                ) from None
-            self._delivered.append(item)
-            if isinstance(item, GeneratedImage):
-                return item
-        self._receive.close()
-        if self._task._result is None:  # noqa: SLF001  # the handle that made this iterator
-            result = self._task._result_of(self._final, self._delivered)  # noqa: SLF001  # see above
-            self._task._deliver(result)  # noqa: SLF001  # see above
+        if self._final is None or self._arrivals is None:
+            self._tools.background.check()
+            self._final = await self._task._ended()  # noqa: SLF001  # see above
+            self._arrivals = await self._task._arrivals(  # noqa: SLF001  # see above
+                self._final, decode=self._decode
+            )
+        while len(self._delivered) < self._arrivals.count:
+            arrival = await self._arrivals.next()
+            self._delivered.append(arrival)
+            if isinstance(arrival, GeneratedImage):
+                return arrival
+        self._arrivals.drop()
+        self._task._deliver(self._final, self._delivered)  # noqa: SLF001  # see above
         raise StopAsyncIteration
 
-    async def _begin(
-        self,
-    ) -> tuple[Final, MemoryObjectReceiveStream[GeneratedImage | ImageError]]:
-        self._tools.background.check()
-        final = await self._task._ended()  # noqa: SLF001  # the handle that made this iterator
-        # Room for all of them: the work behind a dropped iterator ends by itself.
-        send, receive = anyio.create_memory_object_stream[GeneratedImage | ImageError](
-            len(final.update.links)
-        )
-        await self._tools.background.start()
-        self._tools.background.spawn(self._fetch, final, send)
-        return final, receive
-
-    async def _fetch(
-        self, final: Final, send: MemoryObjectSendStream[GeneratedImage | ImageError]
-    ) -> None:
-        with send:
-            await self._tools.delivery.all(final, _Putter(send), decode=self._decode)
-
     def __del__(self) -> None:
-        if self._receive is not None:
-            self._receive.close()
-
-
-@define
-class _Putter:
-    """Puts into a stream that has room for everything, unless nobody reads it any more."""
-
-    send: MemoryObjectSendStream[GeneratedImage | ImageError]
-
-    def __call__(self, item: GeneratedImage | ImageError) -> None:
-        try:
-            self.send.send_nowait(item)
-        except anyio.BrokenResourceError:
-            return
+        if self._arrivals is not None:
+            self._arrivals.drop()
 
 
 class UpdateIterator:
@@ -244,29 +230,33 @@ class UpdateIterator:
     async def __anext__(self) -> TaskUpdate:
         if self._last is not None and self._last.status.is_final:
             raise StopAsyncIteration
+        self._last = await self._following()
+        if self._last.status in {TaskStatus.FAILED, TaskStatus.CANCELED}:
+            # Nothing more can come of it.
+            self._tools.claim(self._task.id)
+        return self._last
+
+    async def _following(self) -> TaskUpdate:
         if self._task._final is not None:  # noqa: SLF001  # the handle that made this iterator
-            self._last = self._task._final.update  # noqa: SLF001  # see above
-            return self._last
+            return self._task._final.update  # noqa: SLF001  # see above
         watched = await self._listen()
         while watched.latest is None or watched.latest is self._last:
             if watched.error is not None:
-                raise self._stopped(watched)
+                # Each reader gets its own: a traceback belongs to one raise.
+                error = copy.copy(watched.error)
+                self._task._note(error)  # noqa: SLF001  # see above
+                raise error
             await self._tools.background.wait(watched.changed)
-        self._last = watched.latest
-        if self._last.status.is_final:
-            self._task._note_end(watched)  # noqa: SLF001  # see above
-        return self._last
+        if watched.latest.status.is_final:
+            self._task._note_end(  # noqa: SLF001  # see above
+                Final.of(watched, anyio.current_time())
+            )
+        return watched.latest
 
     async def _listen(self) -> Watched:
         if self._watched is None:
+            self._tools.background.check()
             self._tools.keep(self._task)
             self._watched = await self._tools.poller.watch(self._task.id)
             self._watched.listeners.add(self)
         return self._watched
-
-    def _stopped(self, watched: Watched) -> BaseException:
-        error = copy.copy(watched.error)
-        assert error is not None  # noqa: S101  # asked only then
-        if isinstance(error, TaskTimeoutError):
-            error.task = self._task
-        return error

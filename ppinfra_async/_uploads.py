@@ -51,12 +51,7 @@ class _Looked:
 
 
 class _RuleBrokenError(Exception):
-    """A picture breaks a rule: the value to show, and the rule."""
-
-    def __init__(self, value: object, rule: str) -> None:
-        super().__init__(rule)
-        self.value = value
-        self.rule = rule
+    """A picture breaks a rule; the message is the rule."""
 
 
 async def prepare(request: Request, workers: anyio.CapacityLimiter) -> Prepared:
@@ -77,7 +72,8 @@ def _prepare(request: Request) -> Prepared:
             looked[path] = _look(path, picture)
             uploads[id(picture)] = looked[path].upload
         except _RuleBrokenError as broken:
-            violations.append(Violation(path, broken.value, broken.rule))
+            given = picture.path if picture.path is not None else picture.name
+            violations.append(Violation(path, given, str(broken)))
     if violations:
         raise InvalidRequestError.of(type(request).__name__, violations)
     return Prepared(
@@ -96,65 +92,68 @@ def _with_output_size(request: Request, source: _Looked | None) -> Request:
 
 
 def _look(path: str, picture: ImageInput) -> _Looked:
-    source, status = _source_of(picture)
-    header = _or_rule(picture, lambda: _pixels.read_header(source))
+    given = _as_given(picture)
+    source = given.path if given.path is not None else given.data or b""
+    header = _or_rule(lambda: _pixels.read_header(source))
     size = fitted_size(header.upright_size, picture.fit)
     if max(size) > MAX_SIDE:
         raise _RuleBrokenError(
-            f"{picture.name} ({size[0]} × {size[1]})",
-            f"each side must be at most {MAX_SIDE} pixels: ask for scaling with fit={MAX_SIDE}",
+            f"each side must be at most {MAX_SIDE} pixels, but it has {size[0]} × {size[1]}: ask for "
+            f"scaling with fit={MAX_SIDE}"
         )
-    reasons = ["fit"] if size != header.upright_size else []
+    is_too_long = picture.fit is not None and given.size > MAX_FILE_BYTES
+    reasons = ["fit"] if is_too_long or size != header.upright_size else []
     reasons += [] if header.is_upright else ["EXIF orientation"]
     if not reasons:
-        return _Looked(upload=_upload(picture, source, status), size=size)
-    data = _or_rule(picture, lambda: _pixels.reencode(source, size))
+        return _Looked(upload=_short_enough(given), size=size)
+    data = _or_rule(lambda: _pixels.reencode(source, size))
     event = InputReencoded(path=path, name=picture.name, why=" and ".join(reasons), size=size)
-    return _Looked(upload=_upload(picture, data, None), size=size, reencoded=event)
+    upload = Upload(data=data, size=len(data), name=picture.name)
+    return _Looked(upload=_short_enough(upload), size=size, reencoded=event)
 
 
-def _source_of(picture: ImageInput) -> tuple[Path | bytes, os.stat_result | None]:
+def _as_given(picture: ImageInput) -> Upload:
+    """Return how *picture* would be sent as it is."""
+    name = picture.name
     if picture.path is not None:
-        return picture.path, _status_of(picture.path, picture.name)
+        status = _status_of(picture.path)
+        return Upload(
+            path=picture.path, size=status.st_size, modified_ns=status.st_mtime_ns, name=name
+        )
+    data = picture.data
     if picture.pil is not None:
         pixels = picture.pil
-        return _or_rule(picture, lambda: _pixels.encode_as_png(pixels)), None
-    assert picture.data is not None  # noqa: S101  # addresses were refused when the request was built
-    return picture.data, None
+        data = _or_rule(lambda: _pixels.encode_as_png(pixels))
+    assert data is not None  # noqa: S101  # addresses were refused when the request was built
+    return Upload(data=data, size=len(data), name=name)
 
 
-def _status_of(path: Path, name: str) -> os.stat_result:
+def _status_of(path: Path) -> os.stat_result:
     try:
         status = path.stat()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not a usable path"
-        raise _RuleBrokenError(name, f"must be a readable file ({reason})") from None
+        raise _RuleBrokenError(f"must be a readable file ({reason})") from None
     if not stat.S_ISREG(status.st_mode):
         kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
-        raise _RuleBrokenError(name, f"must be a picture file, but it is {kind}")
+        raise _RuleBrokenError(f"must be a picture file, but it is {kind}")
     return status
 
 
-def _upload(picture: ImageInput, source: Path | bytes, status: os.stat_result | None) -> Upload:
-    if isinstance(source, Path) and status is not None:
-        size, modified_ns = status.st_size, status.st_mtime_ns
-        upload = Upload(path=source, size=size, modified_ns=modified_ns, name=picture.name)
-    else:
-        assert isinstance(source, bytes)  # noqa: S101  # only files have a status
-        upload = Upload(data=source, size=len(source), name=picture.name)
+def _short_enough(upload: Upload) -> Upload:
     if upload.size > MAX_FILE_BYTES:
         raise _RuleBrokenError(
-            f"{picture.name} ({upload.size / 2**20:.1f} MB)",
-            f"must be at most {MAX_FILE_BYTES // 2**20} MB: ask for scaling with fit={MAX_SIDE}",
+            f"must be at most {MAX_FILE_BYTES // 2**20} MB, but it has {upload.size / 2**20:.1f} MB: "
+            f"ask for scaling with fit={MAX_SIDE}"
         )
     return upload
 
 
-def _or_rule(picture: ImageInput, work: Callable[[], T]) -> T:
+def _or_rule(work: Callable[[], T]) -> T:
     try:
         return work()
     except _pixels.NotAPictureError as error:
-        raise _RuleBrokenError(picture.name, f"must be a picture, but it {error}") from None
+        raise _RuleBrokenError(f"must be a picture, but it {error}") from None
     except OSError as error:
         rule = f"must be a readable file ({error.strerror or error})"
-        raise _RuleBrokenError(picture.name, rule) from None
+        raise _RuleBrokenError(rule) from None

@@ -32,6 +32,7 @@ Every error can be copied and pickled; what belongs to a live client (``TaskTime
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import Any, Literal
 
@@ -44,7 +45,14 @@ _SHOWN_VALUE_LENGTH = 60
 
 def shown(value: object) -> str:
     """Return *value* as it is put into a message: its ``repr``, cut to a readable length."""
-    text = repr(value)
+    if isinstance(value, os.PathLike):
+        # Never cut: a file's name is at the end.
+        return repr(os.fspath(value))
+    try:
+        text = repr(value)
+    except Exception:
+        # Such as a number of thousands of digits: a message about a value must not fail for it.
+        text = f"<{type(value).__name__}>"
     return text if len(text) <= _SHOWN_VALUE_LENGTH else f"{text[:_SHOWN_VALUE_LENGTH]}…"
 
 
@@ -93,7 +101,11 @@ class PPInfraError(Exception):
 
 @define(slots=False, eq=False)
 class InvalidRequestError(PPInfraError):
-    """The request breaks a rule, found by us before sending or by the service; nothing was paid."""
+    """The request breaks a rule, found by us before sending or by the service; nothing was paid.
+
+    Attributes:
+        violations: All broken rules that we found; empty when the service refused the request.
+    """
 
     violations: tuple[Violation, ...] = ()
 

@@ -68,6 +68,16 @@ class ImageInput:
     url: str | None = field(default=None, repr=_url_text)
     fit: int | None = None
 
+    def __attrs_post_init__(self) -> None:
+        """Hold what was given against what an input is.
+
+        Raises:
+            BadInputError: when it is not exactly one picture, or ``fit`` is out of range.
+        """
+        if [self.path, self.data, self.pil, self.url].count(None) != 3:
+            raise BadInputError("must be exactly one of a path, bytes, a Pillow image, an address")
+        _checked_fit(self.fit)
+
     @classmethod
     def from_path(cls, path: str | os.PathLike[str], fit: int | None = None) -> ImageInput:
         """Take a picture file; ``~`` is not expanded."""
@@ -132,7 +142,7 @@ class ImageInput:
             case bytes() | bytearray() | memoryview():
                 return cls.from_bytes(value)
         # Without importing Pillow: a Pillow image exists only once Pillow has been imported.
-        if any(kind.__module__ == "PIL.Image" for kind in type(value).__mro__):
+        if any(_is_pillow_image(kind) for kind in type(value).__mro__):
             return cls.from_pil(value)
         raise BadInputError(KIND_RULE)
 
@@ -144,6 +154,10 @@ class ImageInput:
         if self.url is not None:
             return _url_text(self.url).strip("'")
         return "image bytes" if self.data is not None else "Pillow image"
+
+
+def _is_pillow_image(kind: type) -> bool:
+    return (kind.__module__, kind.__name__) == ("PIL.Image", "Image")
 
 
 def _checked_fit(fit: int | None) -> int | None:

@@ -6,8 +6,8 @@ at start-up.
 
 from __future__ import annotations
 
-import math
 import ssl
+import sys
 from collections.abc import Callable
 from typing import Any, Literal, TypeGuard
 
@@ -21,7 +21,8 @@ Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 def _is_number(value: object) -> TypeGuard[float]:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return math.isfinite(value)
+    # Not math.isfinite, which fails for whole numbers that no float can hold.
+    return abs(value) <= sys.float_info.max
 
 
 def _positive(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:

@@ -216,6 +216,7 @@ class GeneratedImage:
 
         Raises:
             OSError: when it cannot be written, for example into a folder that is not there.
+            BadImageError: when it has to be converted and is damaged.
         """
         return await self._work().save(self, Path(path))
 

@@ -31,6 +31,7 @@ ROOMS = {
     "_uploads": 4,
     "_images": 4,
     "_background": 4,
+    "_turn": 4,
     "_submitter": 5,
     "_poller": 5,
     "_models": 5,

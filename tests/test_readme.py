@@ -34,7 +34,7 @@ def test_example_runs(readme: str, tmp_path: Path, ppinfra_simulator: SimulatorT
     (tmp_path / "cat.png").write_bytes(draw_picture(200, 160, "PNG"))
     (tmp_path / "example.py").write_text(blocks(readme, "python")[0], encoding="utf-8")
 
-    done = subprocess.run(  # noqa: S603  # our own interpreter
+    done = subprocess.run(
         [sys.executable, "-X", "dev", "-W", "error", "example.py"],
         cwd=tmp_path,
         env={

@@ -18,6 +18,9 @@ IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 # Proxies with "fake IP" DNS, common in China, answer every name from here.
 _FAKE_IP = ipaddress.ip_network("198.18.0.0/15")
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# All that is assigned to be reached by everybody; Python calls much of the rest "global" too, such
+# as the local NAT64 prefix 64:ff9b:1::/48 and the old site-local addresses fec0::/10.
+_GLOBAL_IPV6 = ipaddress.ip_network("2000::/3")
 
 _LOOPBACK_NAMES = {"localhost", "localhost.localdomain"}
 
@@ -34,13 +37,15 @@ def is_public(text: str, *, known_from: Literal["dns", "literal"]) -> bool:
     address = _unwrapped(address)
     if known_from == "dns" and address in _FAKE_IP:
         return True
+    if address.version == 6 and address not in _GLOBAL_IPV6:
+        return False
     return address.is_global and not address.is_multicast
 
 
 def is_local(url: URL) -> bool:
     """Tell whether *url* names this machine itself."""
     host = url.host or ""
-    if host in _LOOPBACK_NAMES or host.endswith(".localhost"):
+    if _is_loopback_name(host):
         return True
     try:
         return _unwrapped(ipaddress.ip_address(host)).is_loopback
@@ -68,7 +73,7 @@ class DownloadRules:
             return "a result address must name a host"
         if self.allow_private:
             return None
-        if url.host in _LOOPBACK_NAMES or url.host.endswith(".localhost"):
+        if _is_loopback_name(url.host):
             return f"the result address leads to this machine ({url.host})"
         try:
             ipaddress.ip_address(url.host)
@@ -77,6 +82,11 @@ class DownloadRules:
         if is_public(url.host, known_from="literal"):
             return None
         return f"the result address leads to a private address ({url.host})"
+
+
+def _is_loopback_name(host: str) -> bool:
+    name = host.rstrip(".").lower()
+    return name in _LOOPBACK_NAMES or name.endswith(".localhost")
 
 
 def _unwrapped(address: IPAddress) -> IPAddress:

@@ -50,13 +50,15 @@ def encode(request: Request) -> tuple[list[bytes], list[ImageInput]]:
     """
     pictures: list[ImageInput] = []
 
-    def slot(value: object) -> orjson.Fragment:
-        if not isinstance(value, ImageInput):
-            raise TypeError(f"{type(value).__name__} is not JSON")
-        pictures.append(value)
-        return _SLOT_FRAGMENT
+    def written(value: object) -> object:
+        if isinstance(value, ImageInput):
+            pictures.append(value)
+            return _SLOT_FRAGMENT
+        if isinstance(value, float | tuple):  # of a class of its own, as numpy's or a named tuple
+            return float(value) if isinstance(value, float) else list(value)
+        raise TypeError(f"{type(value).__name__} is not JSON")
 
-    body = orjson.dumps(_in_envelope(request), default=slot)
+    body = orjson.dumps(_in_envelope(request), default=written)
     return body.split(_SLOT), pictures
 
 
@@ -78,10 +80,10 @@ def _checked_unstructurer(cls: type[Any]) -> Callable[[Any], dict[str, Any]]:
 
     def unstructure(value: Any) -> dict[str, Any]:
         tree = plain(value)
-        tree.update(tree.pop("more", {}))
+        more = tree.pop("more", {})
         if "controlnet" in tree:
             tree["controlnet"] = {"units": tree["controlnet"]}
-        return tree
+        return {**tree, **more}
 
     return unstructure
 
@@ -92,6 +94,7 @@ LenientInt = NewType("LenientInt", int)
 LenientFloat = NewType("LenientFloat", float)
 LenientText = NewType("LenientText", str)
 LenientDict = NewType("LenientDict", dict[str, Any])
+JsonList = NewType("JsonList", list[Any])
 
 
 @frozen
@@ -116,7 +119,7 @@ class _ImagePart:
 class _TaskAnswer:
     task: _TaskPart
     extra: LenientDict | None = None
-    images: list[_ImagePart] = field(factory=list)
+    images: JsonList = JsonList([])
 
 
 @frozen
@@ -142,7 +145,7 @@ class _Pagination:
 
 @frozen
 class _ModelsAnswer:
-    models: list[dict[str, Any]] = field(factory=list)
+    models: JsonList = JsonList([])
     pagination: _Pagination = field(factory=_Pagination)
 
 
@@ -154,6 +157,11 @@ class ErrorBody:
     reason: str = ""
     message: str = ""
     details: str = ""
+
+    @property
+    def says_no(self) -> bool:
+        """True when the code stands for an error; 0 and 200 wrap successes."""
+        return self.code is not None and self.code != 0 and not 200 <= self.code < 300
 
 
 def loads(body: bytes) -> Any:
@@ -198,7 +206,7 @@ def read_update(tree: Any, task_id: str) -> TaskUpdate:
         eta=task.eta,
         task_type=task.task_type,
         seed=_lenient_int(extra.get("seed")),
-        links=tuple(map(_link, answer.images)),
+        links=tuple(map(_link, _structure_each(answer.images, _ImagePart, "answer.images"))),
         timing=_timing(extra.get("debug_info")),
         raw=tree,
     )
@@ -211,7 +219,8 @@ def read_models(tree: Any) -> tuple[list[Model], str]:
         UnreadableError: naming the path of what cannot be read.
     """
     answer = _structure(tree, _ModelsAnswer)
-    return [_model(entry) for entry in answer.models], answer.pagination.next_cursor
+    parts = _structure_each(answer.models, _ModelPart, "answer.models")
+    return list(map(_model, parts, answer.models)), answer.pagination.next_cursor
 
 
 def read_error(body: bytes) -> ErrorBody | None:
@@ -238,11 +247,15 @@ def read_error(body: bytes) -> ErrorBody | None:
     return None if error == ErrorBody() else error
 
 
-def _structure(tree: Any, cls: type[T]) -> T:
+def _structure(tree: Any, cls: type[T], path: str = "answer") -> T:
     try:
         return _converter.structure(tree, cls)
     except Exception as error:  # cattrs raises groups of whatever a hook raised
-        raise UnreadableError("; ".join(cattrs.transform_error(error, path="answer"))) from None
+        raise UnreadableError("; ".join(cattrs.transform_error(error, path=path))) from None
+
+
+def _structure_each(entries: list[Any], cls: type[T], path: str) -> list[T]:
+    return [_structure(entry, cls, f"{path}[{index}]") for index, entry in enumerate(entries)]
 
 
 def _link(part: _ImagePart) -> ImageLink:
@@ -281,9 +294,8 @@ def _timing(debug_info: Any) -> Timing:
     return Timing(**{name: _lenient_int(times.get(name)) for name in names})  # type: ignore[arg-type]  # all are int | None
 
 
-def _model(entry: dict[str, Any]) -> Model:
-    part = _structure(entry, _ModelPart)
-    kind = _lenient_text(part.type.get("name", "")) if part.type else ""
+def _model(part: _ModelPart, entry: dict[str, Any]) -> Model:
+    kind = _lenient_text(part.type.get("name") or "") if part.type else ""
     by_api_name = kind in {"lora", "locon", "textualinversion"}
     novita = (part.sd_name_in_api or part.sd_name) if by_api_name else part.sd_name
     name = part.model_name or novita or part.sd_name_in_api
@@ -307,39 +319,24 @@ def _model(entry: dict[str, Any]) -> Model:
 # --- the converter --------------------------------------------------------------------------------
 
 
-def _exactly(cls: type[T]) -> Callable[[Any, Any], T]:
-    def hook(value: Any, _: Any) -> T:
-        if type(value) is not cls:
-            raise TypeError(f"expected {cls.__name__}, got {type(value).__name__}")
+def _only(*accepted: type[Any]) -> Callable[[Any, Any], Any]:
+    def hook(value: Any, kind: Any) -> Any:
+        if type(value) not in accepted:
+            raise TypeError(f"expected {kind.__name__}, got {type(value).__name__}")
         return value
 
     return hook
 
 
-def _exact_float(value: Any, _: Any) -> float:
-    if type(value) not in {int, float}:
-        raise TypeError(f"expected float, got {type(value).__name__}")
-    return float(value)
-
-
 def _lenient_int(value: Any) -> int | None:
-    """Read an integer that may come as a number or as digits in a string; None for all else.
-
-    The service renders 64-bit integers as strings, and times it does not know as ``""``.
-    """
-    match value:
-        case bool():
-            return None
-        case int():
-            return value
-        case float() if value.is_integer():
-            return int(value)
-        case str():
-            try:
-                return int(value)
-            except ValueError:
-                return None
-    return None
+    """Read an integer; the service writes 64-bit ones as text, and times it does not know as ``""``."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = int(value)
+    except (ValueError, OverflowError):
+        return None
+    return None if isinstance(value, float) and value != number else number
 
 
 def _lenient_float(value: Any) -> float | None:
@@ -353,7 +350,12 @@ def _lenient_float(value: Any) -> float | None:
 
 
 def _lenient_text(value: Any) -> str:
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
+    if isinstance(value, str):
+        return value
+    try:
+        return orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:  # it reads deeper nesting than it writes
+        return ""
 
 
 def _lenient_dict(value: Any) -> dict[str, Any] | None:
@@ -375,8 +377,9 @@ def _null_means_absent(cls: type[T]) -> Callable[[Any, Any], T]:
 def _make_converter() -> cattrs.Converter:
     converter = make_converter()
     for primitive in (str, int, bool):
-        converter.register_structure_hook(primitive, _exactly(primitive))
-    converter.register_structure_hook(float, _exact_float)
+        converter.register_structure_hook(primitive, _only(primitive))
+    converter.register_structure_hook(float, _only(float, int))
+    converter.register_structure_hook(JsonList, _only(list))
     converter.register_structure_hook(LenientInt, lambda value, _: _lenient_int(value))
     converter.register_structure_hook(LenientFloat, lambda value, _: _lenient_float(value))
     converter.register_structure_hook(LenientText, lambda value, _: _lenient_text(value))

@@ -52,6 +52,12 @@ class Quota:
             self._log.append((now, images))
             self._logged += images
 
+    def not_sent(self, images: int, when: float) -> None:
+        """Take a note back: that submit did not reach the service, so it was not counted."""
+        if (when, images) in self._log:
+            self._log.remove((when, images))
+            self._logged -= images
+
     def accepted(self) -> None:
         """Note that the service took one."""
         self._refused_since = None
@@ -60,7 +66,8 @@ class Quota:
     def refused(self, now: float, retry_after: float | None) -> None:
         """Note a 429: everything waits for what the service asked, or longer each time."""
         self.one_at_a_time = True
-        wait = self._pause if retry_after is None else min(retry_after, self.longest_retry_after)
+        # "0 seconds" would mean asking again without a break.
+        wait = min(retry_after, self.longest_retry_after) if retry_after else self._pause
         if now >= self._not_before:
             # Several that went together and were refused together are one refusal.
             self._pause = min(self._pause * 2, _LONGEST_PAUSE)

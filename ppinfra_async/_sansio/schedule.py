@@ -27,6 +27,8 @@ _LAST_LOOK = 0.5
 _TOO_EARLY_FOR_404 = 10.0
 """A task may be unknown for a moment after its submit; nobody reports longer."""
 
+_TRY_LATER = {408, 425}
+
 _MOST_UNDER_WAY = 64
 """So many polls may wait for their answer at once: a stuck server must not pile them up."""
 
@@ -60,9 +62,13 @@ class _Timetable:
         self._count += 1
         self._current[key] = self._count
         heapq.heappush(self._heap, (when, self._count, key))
+        self._tidy()
 
     def drop(self, key: str) -> None:
         self._current.pop(key, None)
+        self._tidy()
+
+    def _tidy(self) -> None:
         if len(self._heap) > _MANY_STALE + 2 * len(self._current):
             # Half of it is stale: rebuild, so that memory follows what is really waiting.
             self._heap = [entry for entry in self._heap if self._is_current(entry)]
@@ -181,11 +187,13 @@ class Schedule:
     def is_transient(self, task_id: str, error: PPInfraError, now: float) -> bool:
         """Tell whether a failed poll leaves the task waiting. Unknown is not failed."""
         entry = self._waiting.get(task_id)
-        if isinstance(error, errors.TaskNotFoundError):
+        status = error.status if isinstance(error, errors.ServiceError) else None
+        if isinstance(error, errors.TaskNotFoundError) or status == 404:
             return entry is not None and now - entry.since < _TOO_EARLY_FOR_404
         if isinstance(error, errors.RateLimitedError | errors.ProtocolError):
             return True
-        return isinstance(error, errors.ServiceError) and error.status not in range(400, 500)
+        is_final = status in range(400, 500) and status not in _TRY_LATER
+        return isinstance(error, errors.ServiceError) and not is_final
 
     def _next_poll(self) -> tuple[float, str] | None:
         return self._polls.first() if self._under_way < _MOST_UNDER_WAY else None

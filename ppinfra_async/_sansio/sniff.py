@@ -12,9 +12,12 @@ HEAD_LENGTH = 16
 """So many bytes are enough for ``image_format``."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_PNG_END = b"IEND\xaeB`\x82"
 _JPEG = b"\xff\xd8\xff"
+_JPEG_SCAN = b"\xda"
 _JPEG_END = b"\xff\xd9"
+_MOST_PARTS = 50_000
+"""Chunks or segments looked at; libpng writes 8 KB each. Hostile bytes must not cost time."""
+
 _SHOWN_TEXT = 80
 
 
@@ -36,19 +39,45 @@ def is_whole(data: bytes | bytearray) -> bool:
     """
     match image_format(data):
         case ImageType.PNG:
-            return _PNG_END in data
+            return _png_is_whole(data)
         case ImageType.JPEG:
-            return data.rfind(_JPEG_END) > 0
+            return data.find(_JPEG_END, _jpeg_scan(data)) > 0
         case ImageType.WEBP:
             return len(data) >= 8 + int.from_bytes(data[4:8], "little")
     return False
 
 
+def _png_is_whole(data: bytes | bytearray) -> bool:
+    """Walk the chunks to the end chunk: one that is a picture itself has an end, too."""
+    at = len(_PNG)
+    for _ in range(_MOST_PARTS):
+        kind = data[at + 4 : at + 8]
+        at += 12 + int.from_bytes(data[at : at + 4], "big")
+        if at > len(data) or kind == b"IEND":
+            break
+    else:
+        return False
+    return at <= len(data)
+
+
+def _jpeg_scan(data: bytes | bytearray) -> int:
+    """Return where the pixels begin; a preview in a segment before them has an end, too."""
+    at = 2
+    for _ in range(_MOST_PARTS):
+        at = data.find(b"\xff", at)
+        marker = data[at + 1 : at + 2]
+        if at < 0 or marker == _JPEG_SCAN:
+            break
+        # A byte that only fills, or a segment with its length.
+        at += 1 if marker == b"\xff" else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return at if at >= 0 else len(data)
+
+
 def describe(head: bytes) -> str:
     """Say in words what *head* looks like, for the message about a picture that is none."""
-    if not head:
+    beginning = b" ".join(head.split())[:_SHOWN_TEXT]
+    if not beginning:
         return "nothing"
-    beginning = head.lstrip()[:_SHOWN_TEXT]
     lowered = beginning.lower()
     if lowered.startswith((b"<!doctype html", b"<html")):
         return "an HTML page"

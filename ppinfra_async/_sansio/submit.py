@@ -77,9 +77,9 @@ def judge_reply(reply: HttpReply, *, committed: bool, request: Request) -> Verdi
     if 200 <= reply.status < 300:
         if task_id := _task_id(reply):
             return Accepted(task_id, reply.trace_id)
-        if body and body.code not in {None, 0, 200}:
+        if body and body.says_no:
             return Refused(error_of(reply))
-    elif reply.status == 429 or reason == "SERVICE_NOT_AVAILABLE":
+    elif reason == "SERVICE_NOT_AVAILABLE" or _is_throttling(reply):
         return Throttled(_throttled(reply), reply.retry_after)
     elif _is_clear_refusal(reply.status, reason):
         return Refused(error_of(reply))
@@ -91,6 +91,11 @@ def judge_failure(failure: TransportFailure, *, request: Request) -> Verdict:
     if failure.changed_input and not failure.committed:
         return Refused(errors.InvalidRequestError(failure.changed_input))
     return _without_answer(failure.what, None, committed=failure.committed, request=request)
+
+
+def _is_throttling(reply: HttpReply) -> bool:
+    # By reason first: a 429 that says that the key is wrong would be waited for in vain.
+    return 400 <= reply.status < 500 and isinstance(error_of(reply), errors.RateLimitedError)
 
 
 def _is_clear_refusal(status: int, reason: str) -> bool:

@@ -134,7 +134,7 @@ class HttpReply:
 def _seconds_between(earlier: str, later: str) -> float:
     try:
         span = parsedate_to_datetime(later) - parsedate_to_datetime(earlier)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return -1.0
     return max(0.0, span.total_seconds())
 
@@ -213,7 +213,7 @@ def read_update(reply: HttpReply, task_id: str) -> TaskUpdate:
     try:
         return codec.read_update(codec.loads(reply.body), task_id)
     except codec.UnreadableError as error:
-        if (body := codec.read_error(reply.body)) and (body.reason or body.code):
+        if (body := codec.read_error(reply.body)) and (body.reason or body.says_no):
             raise error_of(reply, task_id=task_id) from None
         raise _unreadable(reply, str(error), task_id=task_id) from error
 
@@ -317,7 +317,7 @@ def error_of(reply: HttpReply, *, task_id: str | None = None) -> PPInfraError:
         return _unreadable(reply, "not a JSON error", task_id=task_id)
     reason = body.reason if body else ""
     kind = _BY_REASON.get(reason) or _by_number(reply.status, body)
-    facts: dict[str, Any] = {"task_id": task_id, "trace_id": reply.trace_id}
+    facts: dict[str, Any] = {"task_id": task_id, "trace_id": reply.trace_id, "billed": "no"}
     if task_id is not None:
         # There is a task, so money was spent, whatever this one answer was about.
         facts["billed"] = "unknown" if kind is errors.TaskNotFoundError else "yes"
@@ -330,7 +330,7 @@ def error_of(reply: HttpReply, *, task_id: str | None = None) -> PPInfraError:
 
 def _by_number(status: int, body: codec.ErrorBody | None) -> type[PPInfraError]:
     if status == _OK and body is not None and body.code is not None:
-        return _BY_V2_CODE.get(body.code, errors.ServiceError)
+        return _BY_V2_CODE.get(body.code) or _BY_STATUS.get(body.code, errors.ServiceError)
     return _BY_STATUS.get(status, errors.ServiceError)
 
 

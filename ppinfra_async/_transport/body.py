@@ -5,14 +5,16 @@ Upload progress is what moves the deadline, because aiohttp has no write timeout
 
 from __future__ import annotations
 
+import asyncio
 import os
-from typing import IO
+from collections.abc import Iterator
 
 import aiohttp
 import anyio
 import anyio.to_thread
 import pybase64
 from aiohttp.abc import AbstractStreamWriter
+from anyio.lowlevel import checkpoint
 
 from ppinfra_async._sansio.wire import BodyPlan, Upload
 from ppinfra_async._transport.protocol import CommitPoint
@@ -23,6 +25,8 @@ from ppinfra_async.options import Timeouts
 _READ = 768 * 1024
 # Handed to the socket in one go; upload progress is seen in these steps.
 _WRITE = 128 * 1024
+# How often buffers that are not empty yet are looked at, seconds.
+_LOOK = 0.005
 
 
 class Phase:
@@ -59,10 +63,12 @@ class StreamedBody(aiohttp.Payload):
         self._timeouts = timeouts
         self._readers = readers
         self._answered = False
+        self._connection: asyncio.WriteTransport | None = None
 
     def hold_back(self) -> None:
-        """Keep the commit piece back from now on: an answer came before it was handed over."""
+        """Write nothing more: an answer came before the commit piece was handed over."""
         self._answered = True
+        self._commit.withdrawn = True
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         """Not available: the body exists only while it is sent."""
@@ -71,86 +77,117 @@ class StreamedBody(aiohttp.Payload):
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         """Write everything; the commit piece only when all before it has left our buffers."""
+        self._connection = getattr(writer, "transport", None)
+        try:
+            await self._write_up_to_commit(writer)
+        except BaseException:
+            # To close the connection would go on to send what is in its buffer, and would never end
+            # with a server that does not read.
+            if self._connection is not None:
+                self._connection.abort()
+            raise
+        self._phase.enter("the service did not answer", self._timeouts.submit_reply)
+        await writer.write(self._plan.commit)
+
+    async def _write_up_to_commit(self, writer: AbstractStreamWriter) -> None:
         self._phase.enter("the server took no more of the request", self._timeouts.upload_stall)
         for piece in self._plan.pieces:
             if isinstance(piece, Upload):
                 await self._write_upload(writer, piece)
             else:
                 await self._write_text(writer, piece)
-        await _drain_completely(writer)
-        if self._answered:
-            # What was answered is less than the request; the end of the response ends this task.
-            await anyio.sleep_forever()
-        await self._commit.pass_through()
-        self._phase.enter("the service did not answer", self._timeouts.submit_reply)
-        await writer.write(self._plan.commit)
+        await self._until_handed_over()
+        await self._commit.approach()
+        await self._look_at_connection()
+        self._commit.cross()
 
     async def _write_text(self, writer: AbstractStreamWriter, text: bytes) -> None:
         view = memoryview(text)
         for start in range(0, len(view), _WRITE):
+            await self._look_at_connection()
             await writer.write(view[start : start + _WRITE])
             self._phase.progress()
 
     async def _write_upload(self, writer: AbstractStreamWriter, upload: Upload) -> None:
-        if upload.data is not None:
-            view = memoryview(upload.data)
-            for start in range(0, len(view), _READ):
-                encoded = pybase64.b64encode(view[start : start + _READ])
-                await self._write_text(writer, encoded)
-            return
         run = anyio.to_thread.run_sync
-        file = await run(_open_unchanged, upload, limiter=self._readers)
-        try:
-            for start in range(0, upload.size, _READ):
-                count = min(_READ, upload.size - start)
-                encoded = await run(_read_encoded, file, upload, count, limiter=self._readers)
+        for start in range(0, upload.size, _READ):
+            end = min(start + _READ, upload.size)
+            if upload.data is None:
+                encoded = await run(_read_encoded, upload, start, end, limiter=self._readers)
                 self._phase.progress()
-                await self._write_text(writer, encoded)
-            await run(_check_unchanged, file, upload, limiter=self._readers)
-        finally:
-            file.close()
+            else:
+                encoded = pybase64.b64encode(memoryview(upload.data)[start:end])
+            await self._write_text(writer, encoded)
+
+    async def _look_at_connection(self) -> None:
+        """Let the loop read what has arrived: an answer, or the end of the connection.
+
+        Raises:
+            aiohttp.ClientConnectionError: when the connection has ended.
+        """
+        # What a look at the sockets finds is handled after what was ready before it, and wakes up
+        # who waits for an answer after that.
+        for _ in range(3):
+            await checkpoint()
+        if self._answered:
+            # What was answered is less than the request; the end of the response ends this task.
+            await anyio.sleep_forever()
+        if self._connection is None or self._connection.is_closing():
+            raise aiohttp.ClientConnectionResetError("the connection was closed while sending")
+
+    async def _until_handed_over(self) -> None:
+        """Wait until the operating system has every byte, so that a dead peer is noticed unpaid."""
+        left = self._waiting_bytes()
+        while left:
+            await anyio.sleep(_LOOK)
+            left, before = self._waiting_bytes(), left
+            if left < before:
+                self._phase.progress()
+
+    def _waiting_bytes(self) -> int:
+        if self._connection is None or self._connection.is_closing():
+            return 0
+        return sum(layer.get_write_buffer_size() for layer in _layers(self._connection))
 
 
-async def _drain_completely(writer: AbstractStreamWriter) -> None:
-    """Wait until the operating system has every byte, so that a dead peer is noticed before paying."""
-    transport = getattr(writer, "transport", None)
-    if transport is None or transport.is_closing():
-        raise aiohttp.ClientConnectionResetError("the connection was closed while sending")
-    transport.set_write_buffer_limits(high=0)
-    await writer.drain()
-    transport.set_write_buffer_limits()
-    if transport.is_closing():
-        raise aiohttp.ClientConnectionResetError("the connection was closed while sending")
+def _layers(transport: asyncio.WriteTransport | None) -> Iterator[asyncio.WriteTransport]:
+    """Walk from a TLS transport down to the socket's; each has a buffer of its own.
+
+    asyncio keeps them private. An event loop that hides them better only makes the answer to "was
+    it sent?" less sharp: a few kilobytes may wait in a buffer unseen.
+    """
+    while transport is not None:
+        yield transport
+        transport = getattr(getattr(transport, "_ssl_protocol", None), "_transport", None)
 
 
 class InputChangedError(Exception):
     """A picture file is no longer what it was when it was looked at."""
 
 
-def _open_unchanged(upload: Upload) -> IO[bytes]:
+def _read_encoded(upload: Upload, start: int, end: int) -> bytes:
+    """Read a part of an unchanged file; open it only for that.
+
+    A file that stays open between the parts would belong to a thread that may still be reading when
+    its submit is cancelled.
+    """
     assert upload.path is not None  # noqa: S101  # an upload has bytes or a path
     try:
-        file = upload.path.open("rb")
+        # Path.open takes no opener.
+        with open(upload.path, "rb", opener=_open_at_once) as file:
+            file.seek(start)
+            data = file.read(end - start)
+            status = os.fstat(file.fileno())
     except OSError as error:
         raise InputChangedError(
-            f"{upload.name} can no longer be read ({error.strerror})."
+            f"{upload.name} can no longer be read ({error.strerror or error}); nothing was paid."
         ) from None
-    try:
-        _check_unchanged(file, upload)
-    except BaseException:
-        file.close()
-        raise
-    return file
-
-
-def _check_unchanged(file: IO[bytes], upload: Upload) -> None:
-    status = os.fstat(file.fileno())
-    if (status.st_size, status.st_mtime_ns) != (upload.size, upload.modified_ns):
+    as_looked_at = (upload.size, upload.modified_ns, end - start)
+    if (status.st_size, status.st_mtime_ns, len(data)) != as_looked_at:
         raise InputChangedError(f"{upload.name} changed while it was sent; nothing was paid.")
-
-
-def _read_encoded(file: IO[bytes], upload: Upload, count: int) -> bytes:
-    data = file.read(count)
-    if len(data) != count:
-        raise InputChangedError(f"{upload.name} shrank while it was sent; nothing was paid.")
     return pybase64.b64encode(data)
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    # Opening a named pipe would wait for a writer for ever.
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

@@ -5,13 +5,21 @@ from __future__ import annotations
 import logging
 import socket
 import urllib.request
+from collections.abc import Mapping
+from contextlib import suppress
 
 import aiohttp
+import pybase64
+from attrs import frozen
 from yarl import URL
 
 from ppinfra_async._sansio.addresses import is_public
+from ppinfra_async._transport.protocol import MaskedText
 
 _log = logging.getLogger("ppinfra_async")
+
+# Bytes that may wait unsent in the operating system; a window's worth of sent ones comes on top.
+_UNSENT = 64 * 1024
 
 
 class ForbiddenAddressError(OSError):
@@ -27,30 +35,94 @@ def guarded_socket(info: aiohttp.AddrInfoType) -> socket.socket:
     return socket.socket(family=family, type=kind, proto=proto)
 
 
-def environment_proxies() -> dict[str, str]:
-    """Return the proxies that the environment asks for and aiohttp can use.
+def upload_socket(info: aiohttp.AddrInfoType) -> socket.socket:
+    """Make a socket for a submit that takes from us only what it can send soon.
 
-    Never aiohttp's ``trust_env``: it also reads ``.netrc`` and sends what it finds to result hosts.
+    Otherwise megabytes wait in the operating system: a server that stopped reading would not be
+    noticed for long, and a cut would find the last byte "handed over" that never left.
     """
-    proxies: dict[str, str] = urllib.request.getproxies_environment()
-    usable = {}
-    for scheme, proxy in proxies.items():
-        if scheme == "no" or proxy.startswith(("http://", "https://")):
-            usable[scheme] = proxy
-        elif scheme in {"http", "https", "all"}:
-            _log.warning("The %s proxy of the environment is not http and is ignored.", scheme)
-    return usable
+    family, kind, proto, _, _ = info
+    made = socket.socket(family=family, type=kind, proto=proto)
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        with suppress(OSError):
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
+    return made
 
 
-def proxy_of(proxies: dict[str, str], url: URL) -> URL | None:
-    """Return the proxy among *proxies* that *url* goes through, or None."""
-    proxy = proxies.get(url.scheme) or proxies.get("all")
-    if proxy is None or _is_bypassed(url.host or "", proxies):
-        return None
-    return URL(proxy)
+@frozen
+class Proxy:
+    """A proxy, its password apart from its address.
+
+    Attributes:
+        url: Without user and password.
+        authorization: Value of ``Proxy-Authorization``, or None.
+    """
+
+    url: URL
+    authorization: MaskedText | None
+
+    @classmethod
+    def of(cls, text: str) -> Proxy:
+        """Read ``http://[user:password@]host:port``.
+
+        Raises:
+            ValueError: when it cannot be used.
+        """
+        # People leave the scheme out, and every other tool takes it for http.
+        url = URL(text if "://" in text else f"http://{text}")
+        if url.scheme not in {"http", "https"} or not url.host:
+            raise ValueError("not an http proxy")
+        authorization = None
+        if url.user is not None:
+            pair = f"{url.user}:{url.password or ''}".encode()
+            authorization = MaskedText(f"Basic {pybase64.b64encode(pair).decode()}")
+        return cls(url.with_user(None), authorization)
 
 
-def _is_bypassed(host: str, proxies: dict[str, str]) -> bool:
-    # Public in CPython, missing in the type stubs.
-    bypass = urllib.request.proxy_bypass_environment  # type: ignore[attr-defined]  # see above
-    return bool(bypass(host, proxies))
+@frozen
+class Proxies:
+    """Which proxy an address goes through.
+
+    Attributes:
+        by_scheme: For ``http``, ``https`` or ``all``.
+        exceptions: ``NO_PROXY``, or None.
+    """
+
+    by_scheme: Mapping[str, Proxy]
+    exceptions: str | None = None
+
+    @classmethod
+    def from_environment(cls) -> Proxies:
+        """Read the proxies that the environment asks for, as far as aiohttp can use them.
+
+        Never aiohttp's ``trust_env``: it also reads ``.netrc`` and sends what it finds to result
+        hosts.
+        """
+        wanted: dict[str, str] = urllib.request.getproxies_environment()
+        by_scheme: dict[str, Proxy] = {}
+        ignored = []
+        for scheme in ("http", "https", "all"):
+            if scheme in wanted:
+                try:
+                    by_scheme[scheme] = Proxy.of(wanted[scheme])
+                except ValueError:
+                    ignored.append(f"{scheme}_proxy")
+        if ignored:
+            _log.warning(
+                "Ignored from the environment, because only http:// and https:// proxies can be "
+                "used: %s",
+                ", ".join(ignored),
+            )
+        return cls(by_scheme, wanted.get("no"))
+
+    def of(self, url: URL) -> Proxy | None:
+        """Return the proxy that *url* goes through, or None."""
+        proxy = self.by_scheme.get(url.scheme) or self.by_scheme.get("all")
+        return None if proxy is None or self._is_exception(url) else proxy
+
+    def _is_exception(self, url: URL) -> bool:
+        # Public in CPython, missing in the type stubs.
+        bypassed = urllib.request.proxy_bypass_environment  # type: ignore[attr-defined]  # see above
+        host = url.host or ""
+        exceptions = {} if self.exceptions is None else {"no": self.exceptions}
+        return bool(bypassed(host, exceptions) or bypassed(f"{host}:{url.port}", exceptions))

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from attrs import define
+from attrs import define, field
 
 from ppinfra_async._sansio.wire import HttpCall, HttpReply
 
@@ -29,7 +29,8 @@ class CommitPoint:
     """The moment from which a submit may be paid.
 
     Attributes:
-        before: Awaited just before the last byte is handed over (the journal's durable mark).
+        before: Awaited just before the last byte is handed over (the journal's durable mark). What
+            it raises leaves ``Transport.send`` as itself, and nothing is paid.
         passed: True from the moment the last byte is handed over.
         withdrawn: Set to keep the last byte back.
     """
@@ -37,18 +38,31 @@ class CommitPoint:
     before: Callable[[], Awaitable[None]] | None = None
     passed: bool = False
     withdrawn: bool = False
+    _objection: Exception | None = field(default=None, init=False)
 
-    async def pass_through(self) -> None:
-        """Cross it.
+    async def approach(self) -> None:
+        """Do what has to be done before it is crossed."""
+        if self.before is not None:
+            try:
+                await self.before()
+            except Exception as error:
+                self._objection = error
+                raise
+
+    def cross(self) -> None:
+        """Cross it: the last byte must be handed over at once, with nothing in between.
 
         Raises:
             Withdrawn: when nobody wants the submit any more.
         """
-        if self.before is not None:
-            await self.before()
         if self.withdrawn:
             raise Withdrawn
         self.passed = True
+
+    def raise_objection(self) -> None:
+        """Raise what ``before`` raised, if it did: a library in between may have wrapped it."""
+        if self._objection is not None:
+            raise self._objection
 
 
 class Fetched(Protocol):
@@ -73,18 +87,22 @@ class Transport(Protocol):
     """How calls travel. One implementation is real, one is scripted, both pass the same tests."""
 
     async def send(self, call: HttpCall, commit: CommitPoint | None = None) -> HttpReply:
-        """Return the whole reply.
+        """Return the whole reply, a redirect too.
+
+        A body's last byte is handed over apart from the rest, after ``commit.approach`` and
+        ``commit.cross``. An answer that comes before is returned, and the byte is kept back.
 
         Raises:
-            TransportFailure: when there is none.
+            TransportFailure: when there is none; its ``committed`` says on which side.
+            Exception: what ``commit.before`` raised.
         """
         ...
 
     def fetch(self, url: str) -> AbstractAsyncContextManager[Fetched]:
-        """Open a result address without the key.
+        """Open a result address without the key, following a few redirects.
 
         Raises:
-            TransportFailure: when there is no answer.
+            TransportFailure: when there is no answer, or the address must not be opened.
         """
         ...
 

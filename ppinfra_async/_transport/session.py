@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
 
 import aiohttp
 import anyio
@@ -19,14 +20,16 @@ from yarl import URL
 from ppinfra_async._sansio.addresses import DownloadRules, is_local
 from ppinfra_async._sansio.wire import BodyPlan, HttpCall, HttpReply, TransportFailure
 from ppinfra_async._transport.body import Phase, StreamedBody
-from ppinfra_async._transport.failures import failure_of
-from ppinfra_async._transport.network import environment_proxies, guarded_socket, proxy_of
+from ppinfra_async._transport.failures import TooLongError, failure_of
+from ppinfra_async._transport.network import Proxies, Proxy, guarded_socket, upload_socket
 from ppinfra_async._transport.protocol import CommitPoint, Fetched, MaskedText
 from ppinfra_async.options import Network, Timeouts
 
 _LARGEST_REPLY = 32 * 1024 * 1024
 _MOST_REDIRECTS = 5
 _REDIRECTS = {301, 302, 303, 307, 308}
+# What aiohttp, the system and the parsers of addresses and names raise.
+_FAILURES = (aiohttp.ClientError, OSError, ValueError)
 
 
 class AiohttpTransport:
@@ -43,29 +46,31 @@ class AiohttpTransport:
         self._rules = DownloadRules(
             allow_http=local, allow_private=local or network.allow_private_hosts
         )
-        self._proxies = environment_proxies() if network.proxy_from_env else {}
+        self._proxies = _proxies(network)
         self._sessions: dict[str, aiohttp.ClientSession] = {}
         self._readers = anyio.CapacityLimiter(4)
+        self._closed = False
 
     # --- calls ---
 
     async def send(self, call: HttpCall, commit: CommitPoint | None = None) -> HttpReply:
         """See ``Transport``."""
+        commit = commit or CommitPoint()
         try:
             if call.body is None:
                 return await self._ask(call)
-            commit = commit or CommitPoint()
             return await self._submit(call, call.body, commit)
-        except (aiohttp.ClientError, OSError) as error:
-            raise failure_of(error, commit) from error
+        except _FAILURES as error:
+            failure = failure_of(error, commit)
+        # Raised out here: while the other one is handled it would become its context.
+        commit.raise_objection()
+        raise failure
 
     async def _ask(self, call: HttpCall) -> HttpReply:
-        try:
-            with anyio.fail_after(self._timeouts.poll):
-                async with self._open("poll", call, None) as response:
-                    return await _whole(response)
-        except TimeoutError:
-            raise TransportFailure(f"no answer within {self._timeouts.poll:g} s") from None
+        with anyio.move_on_after(self._timeouts.poll):
+            async with self._open("poll", call, None) as response:
+                return await _whole(response)
+        raise TransportFailure(f"no answer within {self._timeouts.poll:g} s")
 
     async def _submit(self, call: HttpCall, plan: BodyPlan, commit: CommitPoint) -> HttpReply:
         phase = Phase("the connection was not made", self._timeouts.connect)
@@ -92,15 +97,13 @@ class AiohttpTransport:
             "Content-Type": "application/json",
             "Accept": "application/json",
         }
-        session = self._session(kind)
         # aiohttp would send the paid body again on a 307, even to another origin.
-        return session.request(
+        return self._session(kind).request(
             call.method,
             url,
             data=body,
-            headers=headers,
             allow_redirects=False,
-            proxy=self._proxy_for(url),
+            **_headers_and_proxy(url, headers, self._proxies.of(url)),
         )
 
     # --- pictures ---
@@ -123,21 +126,23 @@ class AiohttpTransport:
     async def _get(self, url: URL) -> aiohttp.ClientResponse:
         if objection := self._rules.objection(url):
             raise TransportFailure(objection)
-        proxy = self._proxy_for(url)
+        proxy = self._proxies.of(url)
         # A proxy resolves the name itself, and may be a private address rightly.
         session = self._session("download" if proxy is None else "proxied download")
-        timeouts = self._timeouts
         try:
-            with anyio.fail_after(timeouts.connect + timeouts.download_stall):
-                return await session.get(url, allow_redirects=False, proxy=proxy)
-        except TimeoutError:
-            raise TransportFailure("the image host did not answer in time") from None
-        except (aiohttp.ClientError, OSError) as error:
-            raise failure_of(error, None) from error
+            with anyio.move_on_after(self._timeouts.connect + self._timeouts.download_stall):
+                options = _headers_and_proxy(url, {}, proxy)
+                return await session.get(url, allow_redirects=False, **options)
+            failure = TransportFailure("the image host did not answer in time")
+        except _FAILURES as error:
+            failure = failure_of(error, CommitPoint())
+        raise failure
 
     # --- sessions ---
 
     def _session(self, kind: str) -> aiohttp.ClientSession:
+        if self._closed:
+            raise TransportFailure("the client is closed")
         if kind not in self._sessions:
             self._sessions[kind] = aiohttp.ClientSession(
                 connector=self._connector(kind),
@@ -153,23 +158,22 @@ class AiohttpTransport:
         return self._sessions[kind]
 
     def _connector(self, kind: str) -> aiohttp.TCPConnector:
-        guarded = kind == "download" and not self._rules.allow_private
+        factories = {"submit": upload_socket}
+        if not self._rules.allow_private:
+            factories["download"] = guarded_socket
         return aiohttp.TCPConnector(
             limit=0,
             ssl=self._network.ssl_context or True,
             # A submit must not meet a socket that the server is about to close; a second is short
             # enough for that and long enough to save TLS handshakes in a bulk job.
             keepalive_timeout=1 if kind == "submit" else 30,
-            socket_factory=guarded_socket if guarded else None,
+            socket_factory=factories.get(kind),
         )
-
-    def _proxy_for(self, url: URL) -> URL | None:
-        if self._network.proxy is not None:
-            return URL(self._network.proxy)
-        return proxy_of(self._proxies, url)
 
     async def close(self) -> None:
         """See ``Transport``."""
+        # Whoever downloads meanwhile must not open a session that nobody closes.
+        self._closed = True
         sessions, self._sessions = self._sessions, {}
         for session in sessions.values():
             await session.close()
@@ -187,12 +191,12 @@ class _Fetched:
 
     async def read(self) -> bytes:
         try:
-            with anyio.fail_after(self._stall):
+            with anyio.move_on_after(self._stall):
                 return await self._response.content.readany()
-        except TimeoutError:
-            raise TransportFailure(f"the image host sent nothing for {self._stall:g} s") from None
-        except (aiohttp.ClientError, OSError) as error:
-            raise failure_of(error, None) from error
+            failure = TransportFailure(f"the image host sent nothing for {self._stall:g} s")
+        except _FAILURES as error:
+            failure = failure_of(error, CommitPoint())
+        raise failure
 
 
 async def _whole(response: aiohttp.ClientResponse) -> HttpReply:
@@ -200,9 +204,25 @@ async def _whole(response: aiohttp.ClientResponse) -> HttpReply:
     while chunk := await response.content.readany():
         body += chunk
         if len(body) > _LARGEST_REPLY:
-            raise aiohttp.ClientPayloadError(f"the answer is longer than {_LARGEST_REPLY:,} bytes")
+            raise TooLongError(f"the answer is longer than {_LARGEST_REPLY:,} bytes")
     headers = {name.lower(): value for name, value in response.headers.items()}
     return HttpReply(status=response.status, headers=headers, body=bytes(body))
+
+
+def _proxies(network: Network) -> Proxies:
+    if network.proxy is not None:
+        return Proxies({"all": Proxy.of(network.proxy)})
+    return Proxies.from_environment() if network.proxy_from_env else Proxies({})
+
+
+def _headers_and_proxy(url: URL, headers: dict[str, str], proxy: Proxy | None) -> dict[str, Any]:
+    """Return arguments for aiohttp; the proxy's password goes to the proxy only."""
+    if proxy is None:
+        return {"headers": headers}
+    known = {"Proxy-Authorization": proxy.authorization} if proxy.authorization else {}
+    if url.scheme == "https":
+        return {"headers": headers, "proxy": proxy.url, "proxy_headers": known}
+    return {"headers": headers | known, "proxy": proxy.url}
 
 
 def _parsed(url: str) -> URL:

@@ -21,6 +21,7 @@ Rule = Callable[[str, Any], Iterator[Violation]]
 E = TypeVar("E", bound=Enum)
 
 _LARGEST_JSON_INTEGER = 2**63 - 1
+_DEEPEST_JSON = 100
 
 
 def integer(low: int, high: int | None = None) -> Rule:
@@ -137,14 +138,16 @@ def json_object() -> Rule:
             yield Violation(path, value, "must be a mapping from key to plain JSON")
             return
         for key, item in value.items():
-            if not isinstance(key, str) or not is_json(item):
+            if not _is_key(key) or not is_json(item):
                 yield Violation(f"{path}[{key!r}]", item, "must be plain JSON")
 
     return check
 
 
-def is_json(value: object) -> bool:
-    """Tell whether *value* is made of what JSON can carry exactly."""
+def is_json(value: object, levels: int = _DEEPEST_JSON) -> bool:
+    """Tell whether *value* is made of what JSON can carry exactly, nested at most *levels* deep."""
+    if levels == 0:
+        return False
     match value:
         case None | bool():
             return True
@@ -155,10 +158,14 @@ def is_json(value: object) -> bool:
         case float():
             return math.isfinite(value)
         case list() | tuple():
-            return all(is_json(item) for item in value)
+            return all(is_json(item, levels - 1) for item in value)
         case dict():
-            return all(isinstance(key, str) and is_json(item) for key, item in value.items())
+            return all(_is_key(key) and is_json(item, levels - 1) for key, item in value.items())
     return False
+
+
+def _is_key(key: object) -> bool:
+    return isinstance(key, str) and _is_unicode(key)
 
 
 def _is_unicode(value: str) -> bool:

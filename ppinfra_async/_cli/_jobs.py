@@ -1,0 +1,263 @@
+"""Runs many jobs at the same time and remembers what became of each; refuses to print anything.
+
+What is paid is never forgotten: a job keeps its task id from the moment there is one, whatever
+happens afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+from attrs import define, field
+
+from ppinfra_async import errors
+from ppinfra_async._cli._saving import Folder
+from ppinfra_async._client import Client
+from ppinfra_async._task import Task
+from ppinfra_async.errors import PPInfraError
+from ppinfra_async.events import Event, PollFailed, TaskPolled
+from ppinfra_async.requests import Request
+from ppinfra_async.results import GeneratedImage, TaskStatus, TaskUpdate
+
+_AT_ONCE = 64
+_FIRST_WORD = 30.0
+# Sending the next request after one of these would only get the same answer.
+_DOOMS_ALL = (errors.InvalidKeyError, errors.InsufficientBalanceError)
+
+
+@define(eq=False)
+class Job:
+    """One input of a command: a request to send, or a task id to wait for.
+
+    Attributes:
+        label: What a person calls it.
+        stem: How its files begin.
+        request: What to ask; None for a task that is already there.
+        task_id: The service's id, as soon as there is one.
+        state: Where it is, in a word or two.
+        percent: How far the service is, when it says so.
+        began: When it left the queue, on the loop's clock; None before.
+        took: Seconds it took; None before its end.
+        seed: The service's seed.
+        missing: How many fewer pictures the service listed than were asked for.
+        saved: Where its pictures are, in the order in which they came.
+        pictures: The same by their place in the result.
+        trouble: Why the last status call brought nothing.
+        error: Why not everything is here.
+        ended: True when nothing more will happen.
+    """
+
+    label: str
+    stem: str
+    request: Request | None = None
+    task_id: str | None = None
+    state: str = "waiting"
+    percent: float | None = None
+    began: float | None = None
+    took: float | None = None
+    seed: int | None = None
+    missing: int = 0
+    saved: list[Path] = field(factory=list)
+    pictures: dict[int, Path] = field(factory=dict)
+    trouble: PPInfraError | None = None
+    error: Exception | None = None
+    ended: bool = False
+
+    @property
+    def images(self) -> int:
+        """How many pictures it asks for."""
+        return self.request.images_asked if self.request is not None else 0
+
+
+Hook = Callable[[Job], None]
+
+
+def _nothing(job: Job) -> None:
+    del job
+
+
+@define(eq=False)
+class Runner:
+    """Runs jobs with one client.
+
+    Attributes:
+        client: Whom to ask.
+        folder: Where pictures go.
+        on_change: Called with a job that has come a step further.
+        on_picture: Called when a picture of a job is on disk: the last of its ``saved``.
+        on_end: Called once per job, at its end.
+    """
+
+    client: Client
+    folder: Folder
+    on_change: Hook = _nothing
+    on_picture: Hook = _nothing
+    on_end: Hook = _nothing
+    stopping: bool = field(default=False, init=False)
+    _doom: PPInfraError | None = field(default=None, init=False)
+    _by_task: dict[str, Job] = field(factory=dict, init=False)
+
+    async def run(self, jobs: Sequence[Job]) -> None:
+        """Run *jobs*; each ends by itself, with or without an error."""
+        waiting = iter(jobs)
+
+        async def work() -> None:
+            for job in waiting:
+                await self._one(job)
+
+        async with anyio.create_task_group() as group:
+            for _ in range(min(_AT_ONCE, len(jobs))):
+                group.start_soon(work)
+
+    async def stop(self) -> None:
+        """Send nothing more; jobs under way end at once, each knowing whether it is paid."""
+        self.stopping = True
+        await self.client.close()
+
+    def note(self, event: Event) -> None:
+        """Take up what the client says about a task; give it to the client as ``on_event``."""
+        match event:
+            case TaskPolled(update=update) if job := self._by_task.get(update.task_id):
+                self._polled(job, update)
+            case PollFailed(task_id=task_id, error=error) if job := self._by_task.get(task_id):
+                job.trouble = error
+                self._move(job, "no answer about it, asking again")
+            case _:
+                return
+
+    def _polled(self, job: Job, update: TaskUpdate) -> None:
+        job.percent, job.trouble = update.progress_percent, None
+        self._move(job, _STATES.get(update.status, "in progress"))
+
+    def _move(self, job: Job, state: str) -> None:
+        if job.state != state and not job.ended:
+            job.state = state
+            self.on_change(job)
+
+    async def check(self, jobs: Sequence[Job]) -> bool:
+        """Look at all pictures without any network; when one is bad, end every job.
+
+        Returns:
+            True when all are good.
+        """
+        waiting = iter(jobs)
+
+        async def work() -> None:
+            for job in waiting:
+                if not self.stopping:
+                    await self._check_one(job)
+
+        async with anyio.create_task_group() as group:
+            for _ in range(min(_AT_ONCE, len(jobs))):
+                group.start_soon(work)
+        if not any(job.error for job in jobs) and not self.stopping:
+            return True
+        for job in jobs:
+            job.error = job.error or (_not_sent() if self.stopping else _not_alone())
+            self._end(job)
+        return False
+
+    async def _check_one(self, job: Job) -> None:
+        assert job.request is not None  # noqa: S101  # only new requests are checked
+        try:
+            await self.client.check(job.request)
+        except Exception as error:  # every bad picture is to be reported, not only the first
+            job.error = None if self.stopping else error
+
+    async def _one(self, job: Job) -> None:
+        began = anyio.current_time()
+        try:
+            if self.stopping:
+                raise _not_sent()
+            if self._doom is not None:
+                raise self._doom
+            job.began = began
+            await self._finish(job)
+        except Exception as error:  # one job's failure stops no other
+            job.error = self._judged(job, error)
+        job.took = anyio.current_time() - began
+        self._end(job)
+
+    def _end(self, job: Job) -> None:
+        job.state, job.ended = ("failed" if job.error else "done"), True
+        self.on_end(job)
+
+    def _judged(self, job: Job, error: Exception) -> Exception:
+        if isinstance(error, _DOOMS_ALL):
+            self._doom = error
+        if isinstance(error, errors.IncompleteResultError) and error.result is not None:
+            job.seed, job.missing = error.result.seed, error.result.missing
+        if self.stopping and isinstance(error, errors.TaskTimeoutError | RuntimeError):
+            # The client was closed under it, by us.
+            return _stopped(job)
+        return error
+
+    async def _finish(self, job: Job) -> None:
+        task = await self._task_of(job)
+        async for image in task.images():
+            self._move(job, "fetching pictures")
+            await self._save(job, image)
+        result = await task.result(decode=False)
+        job.seed, job.missing = result.seed, result.missing
+
+    async def _task_of(self, job: Job) -> Task:
+        if job.request is None:
+            assert job.task_id is not None  # noqa: S101  # one of both
+            task = self.client.attach(job.task_id)
+            self._by_task[task.id] = job
+            await self._hear_of(job, task)
+            return task
+        self._move(job, "sending")
+        task = await self.client.submit(job.request)
+        job.task_id = task.id
+        self._by_task[task.id] = job
+        self._move(job, "sent")
+        return task
+
+    async def _hear_of(self, job: Job, task: Task) -> None:
+        """Make sure that the service can be asked at all; waiting then goes on however long."""
+        with anyio.move_on_after(_FIRST_WORD) as patience:
+            await anext(task.updates())
+        if patience.cancelled_caught:
+            raise job.trouble or errors.ServiceError(
+                f"The service said nothing about the task for {_FIRST_WORD:.0f} s.",
+                task_id=task.id,
+                billed="unknown",
+                retryable=True,
+            )
+
+    async def _save(self, job: Job, image: GeneratedImage) -> None:
+        path = await anyio.to_thread.run_sync(
+            self.folder.place_picture, image.data, job.stem, image.index, image.format.value
+        )
+        job.saved.append(path)
+        job.pictures[image.index] = path
+        self.on_picture(job)
+
+
+_STATES = {
+    TaskStatus.QUEUED: "queued",
+    TaskStatus.PROCESSING: "working",
+    TaskStatus.SUCCEED: "fetching pictures",
+    TaskStatus.FAILED: "failed",
+    TaskStatus.CANCELED: "canceled",
+}
+
+
+def _not_sent() -> PPInfraError:
+    return errors.NotSentError("It was not sent: you stopped before its turn. Nothing was paid.")
+
+
+def _not_alone() -> PPInfraError:
+    return errors.NotSentError("It was not sent, because other input is bad. Nothing was paid.")
+
+
+def _stopped(job: Job) -> PPInfraError:
+    if job.task_id is None:
+        return _not_sent()
+    return errors.TaskTimeoutError(
+        "You stopped before all of its pictures were here", task_id=job.task_id
+    )

@@ -1,0 +1,50 @@
+"""Chooses names for output files; refuses to touch a file, or to let a name leave its folder."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Iterator
+from pathlib import PurePath
+
+_FALLBACK = "image"
+# A file name may have 255 bytes; the rest is for numbers and suffix.
+_MOST_BYTES = 160
+# What some system takes for a separator, a stream, a pattern or a redirection.
+_FORBIDDEN = frozenset('/\\:*?"<>|')
+
+
+def safe_stem(text: str) -> str:
+    """Return *text* as the beginning of a file name that every system takes."""
+    composed = unicodedata.normalize("NFC", text)
+    kept = "".join("_" if _is_unsafe(letter) else letter for letter in composed)
+    short = kept.encode()[:_MOST_BYTES].decode(errors="ignore")
+    # A leading dot hides a file, a leading dash looks like an option; Windows drops trailing dots.
+    return short.strip(" .-") or _FALLBACK
+
+
+def _is_unsafe(letter: str) -> bool:
+    return letter in _FORBIDDEN or not letter.isprintable()
+
+
+def stems_of(sources: Iterable[str | PurePath]) -> list[str]:
+    """Return one stem per source path, all different, also where case does not count."""
+    taken: set[str] = set()
+    # Where to go on counting: thousands of folders may each have an `image.png`.
+    upcoming: dict[str, Iterator[str]] = {}
+    stems = []
+    for source in sources:
+        stem = safe_stem(PurePath(source).stem)
+        names = upcoming.setdefault(stem.casefold(), numbered(stem))
+        free = next(name for name in names if name.casefold() not in taken)
+        taken.add(free.casefold())
+        stems.append(free)
+    return stems
+
+
+def numbered(name: str, suffix: str = "") -> Iterator[str]:
+    """Yield *name*, then *name* with -2, -3, … before *suffix*."""
+    yield f"{name}{suffix}"
+    number = 2
+    while True:
+        yield f"{name}-{number}{suffix}"
+        number += 1

@@ -1,0 +1,116 @@
+"""Runs a command's work on an event loop and ends it in order; refuses to know what the work is."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+import traceback
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import anyio
+from attrs import define, field
+
+from ppinfra_async._background import first_in_group
+from ppinfra_async._cli._messages import ExitCode, exit_code, sentence
+from ppinfra_async._cli._screen import Screen, View, prepare_streams
+
+Work = Callable[[], Awaitable[None]]
+
+
+@define(eq=False)
+class Ending:
+    """How the work ended.
+
+    Attributes:
+        code: DONE, INTERRUPTED, TERMINATED, or what an error that nobody caught stands for.
+        error: That error.
+    """
+
+    code: ExitCode = ExitCode.DONE
+    error: BaseException | None = None
+    _terminated: bool = field(default=False, init=False)
+
+
+def run(
+    work: Work, screen: Screen, *, stop: Work | None = None, view: View | None = None
+) -> Ending:
+    """Run *work* with *screen* beside it.
+
+    Ctrl-C and SIGTERM call *stop* and wait until the work has ended by itself; without *stop* the
+    work is cancelled. A second Ctrl-C ends everything at once.
+    """
+    prepare_streams()
+    _silence_logging(debug=screen.debug)
+    ending = Ending()
+
+    async def everything() -> None:
+        with suppress(NotImplementedError):  # Windows knows no SIGTERM
+            _cancel_on_sigterm(ending)
+        async with anyio.create_task_group() as group:
+            group.start_soon(screen.pump)
+            await _until_stopped(work, stop)
+            group.cancel_scope.cancel()
+
+    with screen.showing(view):
+        try:
+            anyio.run(everything)
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            ending.code = ExitCode.TERMINATED if ending._terminated else ExitCode.INTERRUPTED  # noqa: SLF001
+        except Exception as error:  # whatever it is, the command ends with one sentence
+            ending.error = first_in_group(error)
+            ending.code = exit_code(ending.error)
+            report(ending.error, screen)
+    screen.drain()
+    return ending
+
+
+def report(error: BaseException, screen: Screen, about: str = "ppinfra") -> None:
+    """Put the sentence about *error* on stderr, and its traceback when that was asked for."""
+    screen.say(f"{about}: {sentence(error)}")
+    if screen.debug:
+        for line in "".join(traceback.format_exception(error)).splitlines():
+            screen.say(line)
+
+
+async def _until_stopped(work: Work, stop: Work | None) -> None:
+    if stop is None:
+        await work()
+        return
+    ended = anyio.Event()
+
+    async def work_to_its_end() -> None:
+        try:
+            with anyio.CancelScope(shield=True):
+                await work()
+        finally:
+            ended.set()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(work_to_its_end)
+        try:
+            await ended.wait()
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await stop()
+                await ended.wait()
+            raise
+
+
+def _cancel_on_sigterm(ending: Ending) -> None:
+    task = asyncio.current_task()
+
+    def cancel() -> None:
+        ending._terminated = True  # noqa: SLF001  # its own module
+        if task is not None:
+            task.cancel()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, cancel)
+
+
+def _silence_logging(*, debug: bool) -> None:
+    """Keep log lines off the terminal: what matters in them is said in sentences."""
+    handler = logging.StreamHandler(sys.stderr) if debug else logging.NullHandler()
+    logging.getLogger().addHandler(handler)

@@ -1,0 +1,96 @@
+"""``ppinfra simulate``: runs the look-alike service until Ctrl-C; refuses to reach the real one."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+
+from ppinfra_async._cli._behaviour import Behaviour
+from ppinfra_async._cli._messages import CommandError, ExitCode
+from ppinfra_async._cli._options import Printing
+from ppinfra_async._cli._report import line_of_json
+from ppinfra_async._cli._running import run
+from ppinfra_async._cli._screen import Screen
+from ppinfra_async.testing import Counters, Simulator
+
+MODEL = "sd_xl_base_1.0.safetensors"
+"""A checkpoint that the simulator knows."""
+
+
+def simulate(behaviour: Behaviour, printing: Printing) -> ExitCode:
+    """Run the command.
+
+    Raises:
+        CommandError: something cannot be used.
+    """
+    screen = printing.screen()
+    simulator = Simulator(behaviour.settings())
+
+    async def work() -> None:
+        await _start(simulator)
+        try:
+            _introduce(simulator, screen, as_json=printing.json)
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await simulator.stop()
+
+    ending = run(work, screen)
+    if ending.code not in {ExitCode.INTERRUPTED, ExitCode.TERMINATED}:
+        return ending.code
+    # To be stopped is how it ends.
+    _conclude(simulator.counters, screen, as_json=printing.json)
+    screen.drain()
+    return ExitCode.DONE
+
+
+async def _start(simulator: Simulator) -> None:
+    state = simulator.settings.state
+    if state is not None and not await anyio.to_thread.run_sync(_may_be_state, state):
+        raise CommandError(f"{state} is not a state file of the simulator.")
+    try:
+        await simulator.start()
+    except OSError as error:
+        raise CommandError(f"The simulator cannot start ({error.strerror or error}).") from None
+    except (ValueError, KeyError, TypeError):
+        raise CommandError(f"{state} is not a state file of the simulator.") from None
+
+
+def _may_be_state(path: Path) -> bool:
+    """Look before the simulator repairs what it takes for a line that was cut off."""
+    try:
+        with path.open("rb") as file:
+            return file.read(1) in {b"", b"{"}
+    except OSError:
+        # The simulator itself finds the words for it, or makes the file.
+        return True
+
+
+def _introduce(simulator: Simulator, screen: Screen, *, as_json: bool) -> None:
+    environment = {"PPINFRA_API_KEY": simulator.api_key, "PPINFRA_BASE_URL": simulator.url}
+    if as_json:
+        tree = {"url": simulator.url, "api_key": simulator.api_key, "environment": environment}
+        screen.result(line_of_json(tree))
+    else:
+        screen.result(simulator.url)
+    variables = " ".join(f"{name}={shlex.quote(value)}" for name, value in environment.items())
+    screen.say(f"The simulator runs at {simulator.url} with the key {simulator.api_key}.")
+    screen.say("Nothing asked there reaches the service or is paid. In another terminal:")
+    screen.say(
+        f"  {variables} ppinfra img2img cat.png --model {MODEL} "
+        "--prompt 'an oil painting of a cat' --out pictures"
+    )
+    screen.say("Ctrl-C ends it.")
+
+
+def _conclude(counters: Counters, screen: Screen, *, as_json: bool) -> None:
+    if as_json:
+        screen.result(line_of_json({"counters": counters.tree()}))
+    screen.say(
+        f"Tasks accepted: {counters.accepted} ({counters.images} images), "
+        f"refused: {counters.refused} ({counters.refused_429} of them with 429), "
+        f"status calls: {counters.polls}, downloads: {counters.downloads}."
+    )

@@ -1,0 +1,19 @@
+"""TLS for a server that calls itself localhost; its key is in the repository and protects nothing."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+CERTIFICATE = Path(__file__).parent / "certificates" / "localhost.pem"
+
+
+def server_context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERTIFICATE)
+    return context
+
+
+def client_context() -> ssl.SSLContext:
+    """Trust that server, and nobody else."""
+    return ssl.create_default_context(cafile=CERTIFICATE)
