@@ -116,11 +116,9 @@ class Client:
         )
 
     def __repr__(self) -> str:
-        return (
-            f"Client(base_url={str(self.base_url)!r}, limits={self.limits}, "
-            f"polling={self.polling}, retries={self.retries}, timeouts={self.timeouts}, "
-            f"network={self.network})"
-        )
+        # A traceback with locals may show a client that is only half made.
+        made = {name: value for name, value in vars(self).items() if not name.startswith("_")}
+        return f"Client({', '.join(f'{name}={value}' for name, value in made.items())})"
 
     async def __aenter__(self) -> Self:
         self._background.check()
@@ -342,7 +340,7 @@ def _usable_key(given: str | None) -> MaskedText:
             "There is no API key: set the environment variable PPINFRA_API_KEY (or PPIO_API_KEY), "
             "or pass api_key=."
         )
-    key = MaskedText(key.strip().removeprefix("Bearer ").strip())
+    key = MaskedText(f"{key.strip()} ".removeprefix("Bearer ").strip())
     if not key or not key.isascii() or not key.isprintable() or " " in key:
         raise InvalidKeyError(
             "The API key is not usable: it is empty or has characters that no key has."

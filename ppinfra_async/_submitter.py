@@ -118,6 +118,8 @@ class Submitter:
             ticket=next(self._tickets),
         )
         await self._background.start()
+        if anyio.current_time() >= deadline:
+            raise self._timeout(submission)
         self._under_way.add(submission)
         self._background.spawn(self._run, submission)
         try:
@@ -276,13 +278,13 @@ class Submitter:
         submission.waited += anyio.current_time() - began
 
     async def _wait_for_quota(self, submission: Submission, quota: Quota) -> None:
-        now = anyio.current_time()
-        wait = quota.ready_at(submission.call.images, now) - now
-        patience = self._patience(submission)
-        if patience is not None and wait > patience:
-            raise _no_turn(self._limits.max_wait, retry_after=wait)
-        submission.waited += wait
-        await anyio.sleep(wait)
+        # Again and again: while this one waits, another may be refused, and then all wait longer.
+        while (wait := _wait_of(quota, submission)) > 0:
+            patience = self._patience(submission)
+            if patience is not None and wait > patience:
+                raise _no_turn(self._limits.max_wait, retry_after=wait)
+            submission.waited += wait
+            await anyio.sleep(wait)
 
     def _patience(self, submission: Submission) -> float | None:
         """Return how long it may still wait for its turn, all its waiting together."""
@@ -291,7 +293,7 @@ class Submitter:
 
     async def _send(self, submission: Submission, quota: Quota, sent_at: float) -> Verdict:
         """Send once and note what that says about the quota."""
-        submission.commit = commit = CommitPoint()
+        submission.commit = commit = CommitPoint(withdrawn=submission.leaving)
         images = submission.call.images
         counts = False
         try:
@@ -306,7 +308,7 @@ class Submitter:
             quota.refused(now, verdict.retry_after)
             if quota.hopeless(now):
                 raise verdict.error
-            self._emit(SubmitDelayed(error=verdict.error, wait=quota.ready_at(images, now) - now))
+            self._emit(SubmitDelayed(error=verdict.error, wait=_wait_of(quota, submission)))
         elif isinstance(verdict, Accepted):
             quota.accepted()
         return verdict
@@ -321,6 +323,11 @@ class Submitter:
                 verdict.error.__cause__ = failure
             return verdict
         return submit.judge_reply(reply, committed=commit.passed, request=request)
+
+
+def _wait_of(quota: Quota, submission: Submission) -> float:
+    now = anyio.current_time()
+    return quota.ready_at(submission.call.images, now) - now
 
 
 def _note_sent(quota: Quota, images: int) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ssl
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal, TypeGuard
 
 import attrs
@@ -155,6 +155,11 @@ def _http_proxy(instance: object, attribute: attrs.Attribute[Any], value: object
         )
 
 
+def _as_tuple(values: Iterable[Any]) -> tuple[Any, ...]:
+    # Not `tuple` itself: type checkers would refuse every value.
+    return tuple(values)
+
+
 @frozen(kw_only=True)
 class Network:
     """How connections are made.
@@ -172,5 +177,5 @@ class Network:
     proxy: str | None = field(default=None, validator=_optional(_http_proxy), repr=_proxy_text)
     proxy_from_env: bool = True
     ssl_context: ssl.SSLContext | None = None
-    trace_configs: tuple[Any, ...] = field(default=(), converter=tuple)
+    trace_configs: tuple[Any, ...] = field(default=(), converter=_as_tuple)
     allow_private_hosts: bool = False

@@ -27,13 +27,14 @@ class Exchange:
         takes_body: Whether the server takes the body to its end; else it acts before it reads any.
         uploading: Seconds that the body takes up to its last byte.
         then: What it does next: it answers, cuts, stays silent or sends something that is not HTTP.
+            An exception is for the script only, which raises it.
         after: Seconds before that.
         whole: False cuts the answer in the middle of its body.
     """
 
     takes_body: bool = True
     uploading: float = 0.0
-    then: HttpReply | Event = ACCEPTED
+    then: HttpReply | Event | Exception = ACCEPTED
     after: float = 0.0
     whole: bool = True
 

@@ -60,7 +60,8 @@ class ScriptedTransport:
             commit.withdrawn = True
             return await self._act(exchange, self.timeouts.upload_stall, committed=False)
         await self._upload(exchange, call.body, commit)
-        if not isinstance(exchange.then, HttpReply) or 200 <= exchange.then.status < 300:
+        answer = exchange.then
+        if not isinstance(answer, HttpReply) or 200 <= answer.status < 300:
             self.paid += 1
         return await self._act(exchange, self.timeouts.submit_reply, committed=True)
 
@@ -77,6 +78,8 @@ class ScriptedTransport:
     async def _act(self, exchange: Exchange, limit: float, *, committed: bool) -> HttpReply:
         with anyio.move_on_after(limit):
             await anyio.sleep(exchange.after)
+            if isinstance(exchange.then, Exception):
+                raise exchange.then
             if exchange.then == "silence":
                 await anyio.sleep_forever()
             if isinstance(exchange.then, HttpReply) and exchange.whole:

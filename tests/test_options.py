@@ -159,7 +159,7 @@ def test_a_refused_proxy_keeps_its_secret(proxy: str) -> None:
 def test_trace_configs_become_a_tuple() -> None:
     """A list that is changed later does not change the options."""
     configs = [object()]
-    network = Network(trace_configs=configs)  # type: ignore[arg-type]  # people write lists
+    network = Network(trace_configs=configs)
     configs.clear()
 
     assert len(network.trace_configs) == 1

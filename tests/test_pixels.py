@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from ppinfra_async import ImageType, _pixels
 from ppinfra_async._pixels import NotAPictureError
@@ -111,13 +112,28 @@ def test_orientation_that_means_nothing_is_upright(value: int) -> None:
     assert _pixels.read_header(with_orientation(value)).is_upright
 
 
+def test_orientation_in_xmp_counts() -> None:
+    """Some programs write it there only."""
+    xmp = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    data = as_file(Image.new("RGB", (40, 30)), "JPEG", xmp=xmp)
+
+    assert _pixels.read_header(data).upright_size == (30, 40)
+    assert opened(_pixels.reencode(data, (30, 40))).size == (30, 40)
+
+
 def test_damaged_exif_says_nothing() -> None:
     """A picture is not refused for what stands beside its pixels."""
-    data = as_file(Image.new("RGB", (40, 30)), "JPEG", exif=b"Exif\0\0this is no TIFF header")
+    text = PngInfo()
+    text.add_text("Raw profile type exif", "\nexif\n       4\nthis is no hexadecimal\n")
+    picture = Image.new("RGB", (40, 30))
 
-    header = _pixels.read_header(data)
-
-    assert (header.size, header.is_upright) == ((40, 30), True)
+    for data in (
+        as_file(picture, "PNG", pnginfo=text),
+        as_file(picture, "JPEG", exif=b"Exif\0\0this is no TIFF header"),
+    ):
+        header = _pixels.read_header(data)
+        assert (header.size, header.is_upright) == ((40, 30), True)
+        assert opened(_pixels.reencode(data, (20, 15))).size == (20, 15)
 
 
 # --- what is no whole picture -----------------------------------------------------------------------

@@ -35,6 +35,7 @@ from ppinfra_async.events import Event, ResultDelivered
 from ppinfra_async.testing import Call, Fault, Simulator
 from tests.answers import reply
 from tests.conftest import FAST_POLLING
+from tests.leftovers import settled
 from tests.loops import run_in_virtual_time
 from tests.pictures import draw_picture
 from tests.requesting import img2img
@@ -51,7 +52,7 @@ from tests.service import (
     not_found,
     status,
 )
-from tests.waiting import settled, until
+from tests.waiting import until
 
 NO_PAUSE = Retries(attempts=2, max_wait=0)
 QUICK = Polling(min_interval=0.001, max_interval=0.002, polls_per_second=1000)

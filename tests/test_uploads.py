@@ -5,19 +5,22 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import tempfile
 import zipfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import anyio
 import pytest
+from attrs import frozen
 from PIL import Image
 
 from ppinfra_async import Client, ControlNetUnit, ImageInput, IPAdapter
 from ppinfra_async._uploads import Prepared, prepare
 from ppinfra_async.errors import InvalidRequestError
 from ppinfra_async.events import Event, InputReencoded
+from ppinfra_async.requests import Request
 from ppinfra_async.testing import Simulator
 from tests.conftest import FAST_POLLING
 from tests.pictures import draw_picture
@@ -205,6 +208,22 @@ async def test_same_picture_in_two_places_is_looked_at_in_both() -> None:
     assert list(prepared.uploads) == [id(picture)]
 
 
+@frozen(kw_only=True)
+class Plain(Request):
+    """A request without a picture and without a size."""
+
+    path: ClassVar[str] = "/v3/async/plain"
+
+
+async def test_request_without_pictures_is_ready_as_it_is() -> None:
+    """There is nothing to look at and nothing to fill in."""
+    request = Plain()
+    prepared = await prepare(request, anyio.CapacityLimiter(1))
+
+    assert prepared.request is request
+    assert (prepared.uploads, prepared.reencoded) == ({}, ())
+
+
 # --- the output size --------------------------------------------------------------------------------
 
 
@@ -307,11 +326,21 @@ async def test_bad_file_is_told_in_one_sentence(
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
 
 
-async def test_file_without_permission_is_told(tmp_path: Path) -> None:
+@pytest.fixture
+def own_folder() -> Iterator[Path]:
+    """A folder that other users may look into."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@pytest.mark.parametrize("closed", ["file", "folder"])
+async def test_file_without_permission_is_told(own_folder: Path, closed: str) -> None:
     """The system's own words, for the file that it is about."""
-    path = tmp_path / "secret.png"
+    path = own_folder / "folder" / "secret.png"
+    path.parent.mkdir()
     path.write_bytes(draw_picture(64, 48, "PNG"))
-    path.chmod(0)
+    (path if closed == "file" else path.parent).chmod(0)
     user = os.geteuid()
     if user == 0:
         # Root may read everything.
@@ -320,6 +349,7 @@ async def test_file_without_permission_is_told(tmp_path: Path) -> None:
         said = await refusal(path)
     finally:
         os.seteuid(user)
+        path.parent.chmod(0o755)
 
     assert said == f"image: must be a readable file (Permission denied), got '{path}'"
 

@@ -33,10 +33,13 @@ from ppinfra_async.events import Event
 from ppinfra_async.inputs import ImageInput
 from ppinfra_async.options import Network, Polling
 from ppinfra_async.requests import Extra, ImageType, Img2Img
-from ppinfra_async.testing import Simulator
+from ppinfra_async.testing import Settings, Simulator
 
 _LONGEST_SIDE = 960
 _DRAWN = "a drawn landscape"
+# Long enough to see that something happens, short enough to wait for.
+_SETTINGS = Settings(queue="uniform:0.3,0.9", processing="lognormal:1.5,0.3", seed=2)
+_POLLING = Polling(max_interval=0.5)
 _NOTE = (
     "These pictures come from a simulator on your machine, not from the service: no model was at "
     "work, only filters that depend on prompt, strength and seed. Nothing was sent and nothing was "
@@ -80,10 +83,12 @@ class _Demo:
     jobs: Sequence[Job]
     folder: Folder
     reporter: Reporter
+    settings: Settings
+    polling: Polling
     runner: Runner | None = field(default=None, init=False)
 
     async def work(self) -> None:
-        simulator = Simulator(queue="uniform:0.3,0.9", processing="lognormal:1.5,0.3", seed=2)
+        simulator = Simulator(self.settings)
         try:
             await simulator.start()
         except OSError as error:
@@ -99,7 +104,7 @@ class _Demo:
         async with Client(
             simulator.api_key,
             base_url=simulator.url,
-            polling=Polling(max_interval=0.5),
+            polling=self.polling,
             network=Network(proxy_from_env=False),
             on_event=self._heard,
         ) as client:
@@ -116,8 +121,24 @@ class _Demo:
             await self.runner.stop()
 
 
-def demo(image: Path | None, printing: Printing, *, out: Path, open_page: bool) -> ExitCode:
+def demo(
+    image: Path | None,
+    printing: Printing,
+    *,
+    out: Path,
+    open_page: bool,
+    settings: Settings = _SETTINGS,
+    polling: Polling = _POLLING,
+) -> ExitCode:
     """Run the command.
+
+    Args:
+        image: A picture file, or None to draw one.
+        printing: What is shown.
+        out: Name of a folder to make.
+        open_page: Show the page in the browser.
+        settings: How the simulator behaves.
+        polling: How often it is asked.
 
     Raises:
         CommandError: the picture cannot be used, or nothing can be written.
@@ -126,7 +147,7 @@ def demo(image: Path | None, printing: Printing, *, out: Path, open_page: bool) 
     source = _Source(_DRAWN, draw_landscape()) if image is None else _read(image)
     folder = _new_folder(out)
     jobs = [_job(variation, source) for variation in _VARIATIONS]
-    show = _Demo(jobs, folder, Reporter(screen, jobs, as_json=False))
+    show = _Demo(jobs, folder, Reporter(screen, jobs, as_json=False), settings, polling)
     if not printing.quiet:
         screen.say("A simulator on this machine makes four variations. Nothing is sent or paid.")
         screen.drain()

@@ -30,14 +30,18 @@ def stems_of(sources: Iterable[str | PurePath]) -> list[str]:
     """Return one stem per source path, all different, also where case does not count."""
     taken: set[str] = set()
     # Where to go on counting: thousands of folders may each have an `image.png`.
-    upcoming: dict[str, Iterator[str]] = {}
+    following: dict[str, int] = {}
     stems = []
     for source in sources:
         stem = safe_stem(PurePath(source).stem)
-        names = upcoming.setdefault(stem.casefold(), numbered(stem))
-        free = next(name for name in names if name.casefold() not in taken)
-        taken.add(free.casefold())
-        stems.append(free)
+        number = following.get(stem.casefold(), 1)
+        name = stem if number == 1 else f"{stem}-{number}"
+        while name.casefold() in taken:
+            number += 1
+            name = f"{stem}-{number}"
+        following[stem.casefold()] = number + 1
+        taken.add(name.casefold())
+        stems.append(name)
     return stems
 
 

@@ -16,6 +16,7 @@ from ppinfra_async._cli._messages import one_line
 _MOST_ROWS = 12
 _LABEL_WIDTH = 36
 _BAR_WIDTH = 22
+_STATE_WIDTH = 17
 
 
 class JobsView:
@@ -49,9 +50,8 @@ class JobsView:
         return under_way[:_MOST_ROWS]
 
     def _row(self, job: Job, now: float) -> tuple[RenderableType, ...]:
-        label = Text(one_line(job.label), no_wrap=True, overflow="ellipsis")
-        label.truncate(_LABEL_WIDTH, overflow="ellipsis")
-        return self._mark(job), label, _bar(job, now), Text(job.state), Text(_seconds(job, now))
+        state = Text(job.state.ljust(_STATE_WIDTH))
+        return self._mark(job), _label(job), _bar(job, now), state, Text(_seconds(job, now))
 
     def _mark(self, job: Job) -> RenderableType:
         if not job.ended:
@@ -64,6 +64,14 @@ class JobsView:
         pictures = sum(len(job.saved) for job in self._jobs)
         text = f"{len(ended)} of {len(self._jobs)} done, pictures saved: {pictures}"
         return f"{text}, failed: {failed}" if failed else text
+
+
+def _label(job: Job) -> Text:
+    text = one_line(job.label)
+    if len(text) > _LABEL_WIDTH:
+        # The end of a path says more than its beginning.
+        text = f"…{text[1 - _LABEL_WIDTH :]}"
+    return Text(text, no_wrap=True, overflow="ellipsis")
 
 
 def _bar(job: Job, now: float) -> ProgressBar:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import anyio
-from attrs import define, field
+from attrs import define
 
 from ppinfra_async._background import first_in_group
 from ppinfra_async._cli._messages import ExitCode, exit_code, sentence
@@ -27,11 +27,12 @@ class Ending:
     Attributes:
         code: DONE, INTERRUPTED, TERMINATED, or what an error that nobody caught stands for.
         error: That error.
+        was_terminated: Whether SIGTERM came.
     """
 
     code: ExitCode = ExitCode.DONE
     error: BaseException | None = None
-    _terminated: bool = field(default=False, init=False)
+    was_terminated: bool = False
 
 
 def run(
@@ -47,7 +48,8 @@ def run(
     ending = Ending()
 
     async def everything() -> None:
-        with suppress(NotImplementedError):  # Windows knows no SIGTERM
+        # Windows knows no SIGTERM, and only the main thread may listen to signals.
+        with suppress(NotImplementedError, ValueError, RuntimeError):
             _cancel_on_sigterm(ending)
         async with anyio.create_task_group() as group:
             group.start_soon(screen.pump)
@@ -57,14 +59,18 @@ def run(
     with screen.showing(view):
         try:
             anyio.run(everything)
-        except (KeyboardInterrupt, asyncio.CancelledError):
-            ending.code = ExitCode.TERMINATED if ending._terminated else ExitCode.INTERRUPTED  # noqa: SLF001
-        except Exception as error:  # whatever it is, the command ends with one sentence
-            ending.error = first_in_group(error)
-            ending.code = exit_code(ending.error)
-            report(ending.error, screen)
+        except BaseException as error:  # whatever it is, the command ends with one sentence
+            _note_end(ending, first_in_group(error), screen)
     screen.drain()
     return ending
+
+
+def _note_end(ending: Ending, error: BaseException, screen: Screen) -> None:
+    if isinstance(error, KeyboardInterrupt | asyncio.CancelledError):
+        ending.code = ExitCode.TERMINATED if ending.was_terminated else ExitCode.INTERRUPTED
+        return
+    ending.code, ending.error = exit_code(error), error
+    report(error, screen)
 
 
 def report(error: BaseException, screen: Screen, about: str = "ppinfra") -> None:
@@ -80,10 +86,11 @@ async def _until_stopped(work: Work, stop: Work | None) -> None:
         await work()
         return
     ended = anyio.Event()
+    shelter = anyio.CancelScope(shield=True)
 
     async def work_to_its_end() -> None:
         try:
-            with anyio.CancelScope(shield=True):
+            with shelter:
                 await work()
         finally:
             ended.set()
@@ -93,9 +100,14 @@ async def _until_stopped(work: Work, stop: Work | None) -> None:
         try:
             await ended.wait()
         except BaseException:
-            with anyio.CancelScope(shield=True):
-                await stop()
-                await ended.wait()
+            try:
+                with anyio.CancelScope(shield=True):
+                    await stop()
+                    await ended.wait()
+            except BaseException:
+                # Interrupted again: no patience is left.
+                shelter.cancel()
+                raise
             raise
 
 
@@ -103,7 +115,7 @@ def _cancel_on_sigterm(ending: Ending) -> None:
     task = asyncio.current_task()
 
     def cancel() -> None:
-        ending._terminated = True  # noqa: SLF001  # its own module
+        ending.was_terminated = True
         if task is not None:
             task.cancel()
 
@@ -112,5 +124,8 @@ def _cancel_on_sigterm(ending: Ending) -> None:
 
 def _silence_logging(*, debug: bool) -> None:
     """Keep log lines off the terminal: what matters in them is said in sentences."""
-    handler = logging.StreamHandler(sys.stderr) if debug else logging.NullHandler()
-    logging.getLogger().addHandler(handler)
+    root = logging.getLogger()
+    if debug:
+        logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+    elif not root.handlers:
+        root.addHandler(logging.NullHandler())

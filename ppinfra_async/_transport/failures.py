@@ -16,7 +16,7 @@ from ppinfra_async._transport.network import ForbiddenAddressError
 from ppinfra_async._transport.protocol import CommitPoint, Withdrawn
 
 
-class TooLongError(Exception):
+class TooLongError(aiohttp.ClientPayloadError):
     """An answer is longer than any that can be expected."""
 
 
@@ -68,6 +68,10 @@ _OURS = (InputChangedError, ForbiddenAddressError, TooLongError, Withdrawn)
 
 # The first match counts, so a special case stands before the general one.
 _WORDS: dict[type[BaseException], Callable[[Any], str]] = {
+    InputChangedError: str,
+    ForbiddenAddressError: str,
+    TooLongError: str,
+    Withdrawn: lambda _: "it was withdrawn",
     aiohttp.ClientConnectorDNSError: lambda e: f"the name {e.host} could not be resolved",
     aiohttp.ClientConnectorCertificateError: lambda e: (
         f"the certificate of {e.host} is not trusted"
@@ -83,10 +87,7 @@ _WORDS: dict[type[BaseException], Callable[[Any], str]] = {
     aiohttp.ClientResponseError: lambda e: f"the answer was not HTTP ({e.message})",
     # What the parsers of addresses and names say; aiohttp.InvalidURL is one.
     ValueError: lambda _: "the address cannot be used",
-    InputChangedError: str,
-    ForbiddenAddressError: str,
-    TooLongError: str,
-    Withdrawn: lambda _: "it was withdrawn",
+    RuntimeError: lambda _: "the client was closed",
 }
 
 

@@ -28,8 +28,9 @@ from ppinfra_async.options import Network, Timeouts
 _LARGEST_REPLY = 32 * 1024 * 1024
 _MOST_REDIRECTS = 5
 _REDIRECTS = {301, 302, 303, 307, 308}
-# What aiohttp, the system and the parsers of addresses and names raise.
-_FAILURES = (aiohttp.ClientError, OSError, ValueError)
+# What aiohttp, the system and the parsers of addresses and names raise; RuntimeError is what aiohttp
+# says when a session is closed under a call.
+_FAILURES = (aiohttp.ClientError, OSError, ValueError, RuntimeError)
 
 
 class AiohttpTransport:
@@ -228,6 +229,9 @@ def _headers_and_proxy(url: URL, headers: dict[str, str], proxy: Proxy | None) -
 def _parsed(url: str) -> URL:
     """Parse without touching a byte: a signed query must arrive as it was signed."""
     try:
-        return URL(url, encoded=True)
+        parsed = URL(url, encoded=True)
+        # Both are only now read out of the text.
+        _ = parsed.host, parsed.port
+        return parsed
     except ValueError:
         raise TransportFailure("the result address is not an address") from None

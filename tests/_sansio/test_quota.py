@@ -99,8 +99,9 @@ def test_what_did_not_reach_the_service_does_not_count() -> None:
     quota.not_sent(3, 0)
 
     assert quota.ready_at(8, 1) == 1
-    quota.sent(8, 1)
-    assert quota.ready_at(1, 2) == 62
+    quota.sent(4, 1)
+    assert quota.ready_at(4, 2) == 2
+    assert quota.ready_at(5, 2) == 62
 
 
 @pytest.mark.parametrize(

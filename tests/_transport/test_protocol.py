@@ -14,6 +14,7 @@ from ppinfra_async._sansio.wire import HttpReply, TransportFailure
 from ppinfra_async._transport import CommitPoint, MaskedText, Withdrawn
 from tests._transport.stages import Stage, real_stage, scripted_stage
 from tests.exchanges import ACCEPTED, Exchange, Page, redirect, status_call, submit_call
+from tests.waiting import until
 
 SHORT = Timeouts(connect=5, upload_stall=0.2, submit_reply=0.2, poll=0.2, download_stall=0.2)
 # More than the systems on both sides hold, so that its end waits for a server that reads.
@@ -152,13 +153,11 @@ async def test_early_answer_is_returned_and_the_last_byte_kept(stage: Staged, st
 
 async def test_before_is_awaited_once_and_the_last_byte_waits_for_it(stage: Staged) -> None:
     """All but the last byte is with the server when the mark is made."""
-    seen = []
+    seen: list[tuple[bytes, bool]] = []
 
     async def before() -> None:
         # The server reads in its own time.
-        with anyio.fail_after(2):
-            while len(on.received) < 29:
-                await anyio.sleep(0.001)
+        await until(lambda: len(on.received) == 29)
         await anyio.sleep(0.02)
         seen.append((on.received, commit.passed))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,6 +13,7 @@ from typing import Any
 import aiohttp
 import anyio
 import pytest
+from anyio.abc import SocketAttribute
 from yarl import URL
 
 from ppinfra_async import Network, Timeouts
@@ -21,13 +24,14 @@ from tests.exchanges import ACCEPTED, status_call, submit_call
 from tests.raw_server import Connection, Head, RawServer, raw_server, response
 from tests.sockets import open_sockets, until_open_sockets_are
 from tests.tls import client_context
+from tests.waiting import until
 
 LARGE = b"x" * 8_000_000
-NEVER_READS = dict(receive_buffer=SMALL_BUFFER)
 
 
 async def silent(connection: Connection) -> None:
-    """Accept the connection and do nothing with it."""
+    """Take the first byte and nothing more."""
+    await connection.body(1)
     await anyio.sleep_forever()
 
 
@@ -280,10 +284,7 @@ async def test_early_answer_stops_the_upload() -> None:
         await connection.stream.receive()
 
     commit = CommitPoint()
-    async with (
-        raw_server(answer_then_read, receive_buffer=SMALL_BUFFER) as server,
-        real_transport(server.port) as transport,
-    ):
+    async with raw_server(answer_then_read) as server, real_transport(server.port) as transport:
         reply = await transport.send(submit_call(LARGE), commit)
 
     assert (reply.status, reply.body) == (400, b'{"reason":"x"}')
@@ -309,7 +310,7 @@ async def test_answer_wins_over_the_reset_that_follows_it() -> None:
 
 async def test_connection_of_an_early_answer_is_not_used_again() -> None:
     """It ended in the middle of a body."""
-    bodies = []
+    bodies: list[bytes] = []
 
     async def handle(connection: Connection) -> None:
         head = await connection.head()
@@ -330,42 +331,51 @@ async def test_connection_of_an_early_answer_is_not_used_again() -> None:
     assert bodies == [b'{"request":{"prompt":"a cat"}}']
 
 
-async def test_answer_that_comes_while_the_mark_is_made_keeps_the_last_byte() -> None:
-    """A refusal in that moment is not turned into an unknown outcome."""
+def server_socket(server: RawServer) -> socket.socket:
+    """Return the server's end of the last connection, to act on it with no step of the loop."""
+    raw: socket.socket = server.connections[-1].stream.extra(SocketAttribute.raw_socket)
+    return raw
 
-    async def refuse(connection: Connection) -> None:
-        await connection.head()
-        await connection.answer(HttpReply(status=500))
-        await connection.body(30)
+
+async def test_answer_in_the_moment_of_the_mark_keeps_the_last_byte() -> None:
+    """A refusal that has arrived is not turned into an unknown outcome."""
 
     async def before() -> None:
-        await anyio.sleep(0.05)
+        await until(lambda: len(server.received) == 29)
+        os.write(server_socket(server).fileno(), response(500, {}, b"sorry"))
 
     commit = CommitPoint(before)
-    async with raw_server(refuse) as server, real_transport(server.port) as transport:
+    async with raw_server(accepting) as server, real_transport(server.port) as transport:
         reply = await transport.send(submit_call(), commit)
 
-        assert len(server.received) < 30
-    assert reply.status == 500
+    assert (reply.status, reply.body) == (500, b"sorry")
     assert not commit.passed
 
 
-async def test_connection_that_ends_while_the_mark_is_made_is_not_committed() -> None:
+async def test_end_in_the_moment_of_the_mark_is_not_committed() -> None:
     """The last byte is handed to nobody."""
 
-    async def leave(connection: Connection) -> None:
-        await connection.head()
-        connection.cut()
-
     async def before() -> None:
-        await anyio.sleep(0.05)
+        await until(lambda: len(server.received) == 29)
+        server_socket(server).shutdown(socket.SHUT_WR)
 
     commit = CommitPoint(before)
-    async with raw_server(leave) as server, real_transport(server.port) as transport:
+    async with raw_server(accepting) as server, real_transport(server.port) as transport:
         failure = await failure_of(transport.send(submit_call(), commit))
 
     assert not failure.committed
     assert not commit.passed
+
+
+async def test_connection_that_the_server_has_just_closed_is_not_committed() -> None:
+    """A connection kept for the next submit may end in the moment that it is used."""
+    async with raw_server(accepting) as server, real_transport(server.port) as transport:
+        await transport.send(submit_call())
+        server_socket(server).shutdown(socket.SHUT_WR)
+        failure = await failure_of(transport.send(submit_call()))
+
+        assert len(server.received) == 30
+    assert not failure.committed
 
 
 # --- connections ----------------------------------------------------------------------------------
@@ -448,11 +458,15 @@ async def test_close_ends_what_is_under_way() -> None:
         await connection.send(response(200, {}, b"x", 10))
         await anyio.sleep_forever()
 
-    async with raw_server(stop) as server, real_transport(server.port) as transport:
-        async with transport.fetch(f"http://127.0.0.1:{server.port}/") as fetched:
-            assert await fetched.read() == b"x"
-            await transport.close()
-            await failure_of(fetched.read())
+    async with (
+        raw_server(stop) as server,
+        real_transport(server.port) as transport,
+        transport.fetch(f"http://127.0.0.1:{server.port}/") as fetched,
+    ):
+        assert await fetched.read() == b"x"
+        await transport.close()
+
+        assert (await failure_of(fetched.read())).what == "the client was closed"
 
 
 async def test_concurrent_submits_do_not_wait_for_each_other() -> None:
@@ -470,9 +484,8 @@ async def test_concurrent_submits_do_not_wait_for_each_other() -> None:
     ):
         for _ in range(120):
             group.start_soon(transport.send, submit_call())
+        await until(lambda: len(server.connections) == 120)
         with anyio.fail_after(2):
-            while len(server.connections) < 120:
-                await anyio.sleep(0.005)
             reply = await transport.send(submit_call())
         group.cancel_scope.cancel()
 
@@ -513,11 +526,13 @@ async def test_status_call_is_below_the_base_url() -> None:
 
 async def test_download_says_nothing_about_the_account() -> None:
     """Neither key nor cookies go to an image host, and no compression is asked for."""
-    async with listening(**{"set-cookie": "session=1"}) as (server, heads):
-        async with real_transport(server.port) as transport:
-            await transport.send(status_call())
-            for _ in range(2):
-                await opened(transport, f"http://127.0.0.1:{server.port}/a")
+    async with (
+        listening(**{"set-cookie": "session=1"}) as (server, heads),
+        real_transport(server.port) as transport,
+    ):
+        await transport.send(status_call())
+        for _ in range(2):
+            await opened(transport, f"http://127.0.0.1:{server.port}/a")
 
     for head in heads[1:]:
         assert set(head.headers) <= {"host", "user-agent", "accept"}
@@ -526,11 +541,13 @@ async def test_download_says_nothing_about_the_account() -> None:
 
 async def test_cookies_are_not_kept() -> None:
     """The service needs none, and what it sets is no business of the next call."""
-    async with listening(**{"set-cookie": "session=1"}) as (server, heads):
-        async with real_transport(server.port) as transport:
-            for _ in range(2):
-                await transport.send(status_call())
-                await transport.send(submit_call())
+    async with (
+        listening(**{"set-cookie": "session=1"}) as (server, heads),
+        real_transport(server.port) as transport,
+    ):
+        for _ in range(2):
+            await transport.send(status_call())
+            await transport.send(submit_call())
 
     assert all("cookie" not in head.headers for head in heads)
 
@@ -614,7 +631,7 @@ async def test_answer_that_never_ends_is_not_kept_whole() -> None:
 
 async def test_compressed_status_answer_is_unpacked() -> None:
     """JSON may come compressed; a picture's length must be its length."""
-    packed = bytes.fromhex("1f8b08000000000002034b4c4a06000241243503000000")
+    packed = gzip.compress(b"abc")
 
     async def handle(connection: Connection) -> None:
         while True:
@@ -638,9 +655,11 @@ async def test_tracing_sees_the_calls() -> None:
         seen.append((what.method, what.url.path))
 
     trace.on_request_start.append(note)
-    async with listening() as (server, _):
-        async with real_transport(server.port, network=Network(trace_configs=[trace])) as transport:
-            await transport.send(submit_call())
-            await transport.send(status_call())
+    async with (
+        listening() as (server, _),
+        real_transport(server.port, network=Network(trace_configs=(trace,))) as transport,
+    ):
+        await transport.send(submit_call())
+        await transport.send(status_call())
 
     assert seen == [("POST", "/v3/async/img2img"), ("GET", "/v3/async/task-result")]

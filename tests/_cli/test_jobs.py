@@ -1,0 +1,213 @@
+"""Jobs run at the same time, each with its own end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from ppinfra_async import Client, ImageInput, Img2Img, Timeouts, errors
+from ppinfra_async._cli._jobs import Job, Runner
+from ppinfra_async._cli._saving import Folder
+from ppinfra_async.testing import Fault, Simulator
+from tests._cli.commands import MODEL
+from tests.conftest import FAST_POLLING
+
+
+@pytest.fixture
+def runner(client: Client, tmp_path: Path) -> Runner:
+    (tmp_path / "out").mkdir()
+    return Runner(client, Folder(tmp_path / "out"))
+
+
+@pytest.fixture
+def job(picture_file: Path) -> Any:
+    def make(stem: str = "cat", **fields: Any) -> Job:
+        given = {"prompt": "a cat", "image": ImageInput.from_path(picture_file), **fields}
+        return Job(label=f"{stem}.png", stem=stem, request=Img2Img(model_name=MODEL, **given))
+
+    return make
+
+
+async def test_pictures_are_saved_and_counted(runner: Runner, job: Any) -> None:
+    """A job that is done knows its task, its seed and where each of its pictures is."""
+    jobs = [job("cat", image_num=2, seed=7), job("dog")]
+    ended: list[Job] = []
+    pictures: list[Path] = []
+    runner.on_end = ended.append
+    runner.on_picture = lambda one: pictures.append(one.saved[-1])
+    await runner.run(jobs)
+    cat, dog = jobs
+    assert [one.error for one in jobs] == [None, None]
+    assert [path.name for _, path in sorted(cat.pictures.items())] == ["cat-1.png", "cat-2.png"]
+    assert [path.name for path in dog.saved] == ["dog-1.png"]
+    assert (cat.seed, cat.missing, cat.images) == (7, 0, 2)
+    assert cat.task_id is not None
+    assert cat.task_id != dog.task_id
+    assert set(map(id, ended)) == set(map(id, jobs))
+    assert sorted(pictures) == sorted(cat.saved + dog.saved)
+    assert all(one.ended and one.took is not None for one in jobs)
+
+
+async def test_states_are_told_in_their_order(client: Client, tmp_path: Path, job: Any) -> None:
+    """A person sees how the task goes from sending to pictures."""
+    async with Simulator(queue=0.1, processing=0.15, tiny_images=True) as slow:
+        states: list[str] = []
+        async with Client(
+            slow.api_key,
+            base_url=slow.url,
+            polling=FAST_POLLING,
+            on_event=lambda event: runner.note(event),
+        ) as slow_client:
+            runner = Runner(slow_client, Folder(tmp_path))
+            runner.on_change = lambda one: states.append(one.state)
+            await runner.run([job()])
+    assert states == ["sending", "sent", "queued", "working", "fetching pictures"]
+
+
+async def test_one_failure_stops_no_other(runner: Runner, job: Any) -> None:
+    """A task that fails is one job's error; the others are done."""
+    jobs = [job("bad", prompt="simulate-failure"), job("good")]
+    await runner.run(jobs)
+    bad, good = jobs
+    assert isinstance(bad.error, errors.TaskFailedError)
+    assert (bad.state, good.state) == ("failed", "done")
+    assert good.error is None
+
+
+async def test_an_empty_balance_dooms_what_was_not_sent(tmp_path: Path, job: Any) -> None:
+    """Further submits would only get the same answer, so they are not made."""
+    async with (
+        Simulator(queue=0, processing=0.01, tiny_images=True, balance=0) as poor,
+        Client(poor.api_key, base_url=poor.url, polling=FAST_POLLING) as client,
+    ):
+        jobs = [job(str(number)) for number in range(70)]
+        await Runner(client, Folder(tmp_path)).run(jobs)
+        assert all(isinstance(one.error, errors.InsufficientBalanceError) for one in jobs)
+        assert [one.began for one in jobs[64:]] == [None] * 6
+        assert poor.counters.submits <= 64
+
+
+async def test_bad_pictures_are_all_found_before_anything_is_sent(
+    runner: Runner, job: Any, simulator: Simulator, tmp_path: Path
+) -> None:
+    """Every bad one has its own error, the good ones are not sent, and nothing is paid."""
+    (tmp_path / "text.png").write_text("no picture")
+    jobs = [
+        job("good"),
+        job("missing", image=ImageInput.from_path(tmp_path / "missing.png")),
+        job("text", image=ImageInput.from_path(tmp_path / "text.png")),
+    ]
+    ended: list[Job] = []
+    runner.on_end = ended.append
+    assert not await runner.check(jobs)
+    assert ended == jobs
+    assert isinstance(jobs[0].error, errors.NotSentError)
+    assert isinstance(jobs[1].error, errors.InvalidRequestError)
+    assert isinstance(jobs[2].error, errors.InvalidRequestError)
+    assert simulator.counters.submit_starts == 0
+
+
+async def test_good_pictures_pass(runner: Runner, job: Any) -> None:
+    """With nothing wrong the jobs are still to be run."""
+    jobs = [job("a"), job("b")]
+    assert await runner.check(jobs)
+    assert not any(one.ended for one in jobs)
+
+
+async def test_a_picture_that_did_not_arrive_leaves_the_others(
+    runner: Runner, job: Any, simulator: Simulator
+) -> None:
+    """What arrived is saved, and the error says that the rest can be fetched."""
+    simulator.faults.order(
+        "download", Fault.html(200), times=None, when=lambda call: call.index == 1
+    )
+    one = job(image_num=3, seed=5)
+    await runner.run([one])
+    assert isinstance(one.error, errors.IncompleteResultError)
+    assert sorted(one.pictures) == [0, 2]
+    assert one.seed == 5
+
+
+async def test_fewer_pictures_than_asked_are_a_success(
+    runner: Runner, job: Any, simulator: Simulator
+) -> None:
+    """The service filters some; the job is done and says how many are missing."""
+    simulator.faults.order("submit", Fault.fewer_images(1))
+    one = job(image_num=3)
+    await runner.run([one])
+    assert (one.error, one.missing, len(one.saved)) == (None, 2, 1)
+
+
+async def test_a_disk_that_refuses_is_one_jobs_error(
+    client: Client, tmp_path: Path, job: Any
+) -> None:
+    """A picture that cannot be written is paid, and its task id is known."""
+    one = job()
+    await Runner(client, Folder(tmp_path / "not there")).run([one])
+    assert isinstance(one.error, FileNotFoundError)
+    assert one.task_id is not None
+
+
+async def test_a_known_task_is_waited_for(runner: Runner, job: Any) -> None:
+    """A job may be a task id instead of a request; nothing is sent for it."""
+    first = job(seed=3)
+    await runner.run([first])
+    again = Job(label="again", stem="again", task_id=first.task_id)
+    await runner.run([again])
+    assert again.error is None
+    assert (again.seed, [path.name for path in again.saved]) == (3, ["again-1.png"])
+
+
+async def test_stopping_tells_each_job_what_became_of_its_money(tmp_path: Path, job: Any) -> None:
+    """What waits for its task is paid and keeps its id; what had no turn was never sent."""
+    async with (
+        Simulator(queue=60, tiny_images=True) as slow,
+        Client(slow.api_key, base_url=slow.url, polling=FAST_POLLING) as client,
+    ):
+        runner = Runner(client, Folder(tmp_path))
+        jobs = [job(str(number)) for number in range(66)]
+        async with anyio.create_task_group() as group:
+            group.start_soon(runner.run, jobs)
+            with anyio.fail_after(10):
+                while not all(one.task_id for one in jobs[:64]):
+                    await anyio.sleep(0.01)
+            await runner.stop()
+        assert slow.counters.accepted == 64
+    for one in jobs[:64]:
+        assert isinstance(one.error, errors.TaskTimeoutError)
+        assert one.error.task_id == one.task_id
+    for one in jobs[64:]:
+        assert isinstance(one.error, errors.NotSentError)
+        assert (one.task_id, one.began) == (None, None)
+
+
+async def test_stopping_before_the_check_ends_sends_nothing(
+    runner: Runner, job: Any, simulator: Simulator
+) -> None:
+    """An interruption while the files are looked at ends every job unsent."""
+    jobs = [job("a"), job("b")]
+    await runner.stop()
+    assert not await runner.check(jobs)
+    assert all(isinstance(one.error, errors.NotSentError) for one in jobs)
+    assert simulator.counters.submit_starts == 0
+
+
+async def test_a_submit_of_unknown_outcome_is_said_to_be_one(tmp_path: Path, job: Any) -> None:
+    """Stopped between the last byte and the answer, a job is in doubt and not called unpaid."""
+    async with Simulator(tiny_images=True) as silent:
+        silent.faults.order("submit", Fault.never_answer(), times=None)
+        quick = Timeouts(cancel_grace=0.05)
+        async with Client(silent.api_key, base_url=silent.url, timeouts=quick) as client:
+            runner = Runner(client, Folder(tmp_path))
+            one = job()
+            async with anyio.create_task_group() as group:
+                group.start_soon(runner.run, [one])
+                with anyio.fail_after(10):
+                    while not silent.counters.accepted:
+                        await anyio.sleep(0.01)
+                await runner.stop()
+    assert isinstance(one.error, errors.SubmitOutcomeUnknownError)
+    assert one.error.billed == "unknown"
