@@ -62,6 +62,11 @@ class Connection:
             self._pending = self._pending[len(taken) :]
         return bytes(self.received[start:])
 
+    def rest(self) -> bytes:
+        """Return what was received and not read yet."""
+        taken, self._pending = self._pending, b""
+        return taken
+
     async def send(self, data: bytes) -> None:
         await self.stream.send(data)
 

@@ -31,9 +31,14 @@ from ppinfra_async.events import (
     TaskSubmitted,
 )
 from ppinfra_async.testing import Fault, Simulator
+from tests.clock import stopped_simulator
 from tests.conftest import FAST_POLLING
+from tests.exchanges import TASK_ID, Exchange
+from tests.loops import run_in_virtual_time
 from tests.pictures import draw_picture
 from tests.requesting import img2img
+from tests.scripted import ScriptedTransport
+from tests.service import FAILED, PROCESSING, status
 
 CLOSED_PORT = "http://127.0.0.1:9"
 
@@ -283,29 +288,35 @@ async def test_generate_without_decoding(client: Client) -> None:
         _ = result.images[0].pil
 
 
-async def test_timeout_of_generate_has_the_handle(client: Client, simulator: Simulator) -> None:
-    """The task goes on; awaiting the error's task gets its pictures."""
-    simulator.faults.order("submit", Fault.outcome(processing=1.5))
-    with pytest.raises(TaskTimeoutError) as caught:
-        await client.generate(img2img(), timeout=0.8)
-    error = caught.value
-    assert (error.task_id, error.billed) == (error.task.id, "yes")
-    assert list(client.unfinished) == [error.task]
+def time_out(transport: ScriptedTransport) -> None:
+    """Let `generate` run into a timeout of a minute, and wait on with the handle in its error."""
 
-    assert len((await error.task).images) == 1
-    assert simulator.counters.accepted == 1
+    async def main() -> None:
+        async with Client("key", base_url=CLOSED_PORT) as client:
+            client._connect(transport)
+            with pytest.raises(TaskTimeoutError) as caught:
+                await client.generate(img2img(), timeout=60)
+            error = caught.value
+            assert (error.task_id, error.billed) == (TASK_ID, "yes")
+            assert list(client.unfinished) == [error.task]
+
+            transport.polls = [Exchange(then=status(FAILED, reason="out of memory"))]
+            with pytest.raises(TaskFailedError, match="out of memory"):
+                await error.task
+            assert not client.unfinished
+
+    run_in_virtual_time(main)
+    assert transport.paid == 1
 
 
-async def test_timeout_while_submitting_has_the_handle(
-    client: Client, simulator: Simulator
-) -> None:
+def test_timeout_of_generate_has_the_handle() -> None:
+    """The task goes on; awaiting the error's task tells its end."""
+    time_out(ScriptedTransport([Exchange()], [Exchange(then=status(PROCESSING))]))
+
+
+def test_timeout_while_submitting_has_the_handle() -> None:
     """When the id arrives within the grace, it is in the error."""
-    simulator.faults.order("submit", Fault.delay(0.1))
-    with pytest.raises(TaskTimeoutError, match="while the request was submitted") as caught:
-        await client.generate(img2img(), timeout=0.05)
-    assert caught.value.task_id in simulator.tasks
-
-    assert len((await caught.value.task).images) == 1
+    time_out(ScriptedTransport([Exchange(after=62)], [Exchange(then=status(PROCESSING))]))
 
 
 async def test_timeout_before_anything_was_sent_has_no_task(simulator: Simulator) -> None:
@@ -421,28 +432,37 @@ async def test_unfinished_tasks_are_named_at_close(
 # --- events -----------------------------------------------------------------------------------------
 
 
-async def test_events_tell_the_story_in_order(simulator: Simulator) -> None:
+async def test_events_tell_the_story_in_order() -> None:
     """What was done to the input, that it is paid, how it stands, what was delivered."""
     events: list[Event] = []
-    simulator.faults.order("submit", Fault.outcome(processing=0.12))
     picture = ImageInput.from_bytes(draw_picture(64, 48, "JPEG", orientation=6))
-    async with Client(
-        simulator.api_key, base_url=simulator.url, polling=FAST_POLLING, on_event=events.append
-    ) as client:
-        result = await client.generate(img2img(image=picture))
+    async with stopped_simulator() as (simulator, clock):
 
-    story = kinds(events)
-    assert story[:2] == [InputReencoded, TaskSubmitted]
-    assert set(story[2:-1]) == {TaskPolled}
-    assert story[-1] is ResultDelivered
+        def on_event(event: Event) -> None:
+            events.append(event)
+            # The first poll finds it at work, the next one done.
+            clock.now += 61 if isinstance(event, TaskPolled) else 0
+
+        async with Client(
+            simulator.api_key, base_url=simulator.url, polling=FAST_POLLING, on_event=on_event
+        ) as client:
+            result = await client.generate(img2img(image=picture))
+
+    assert kinds(events) == [
+        InputReencoded,
+        TaskSubmitted,
+        TaskPolled,
+        TaskPolled,
+        ResultDelivered,
+    ]
     submitted, delivered = events[1], events[-1]
     assert isinstance(submitted, TaskSubmitted)
     assert (submitted.task_id, submitted.request.width) == (result.task_id, 128)  # type: ignore[attr-defined]  # of Img2Img
     assert isinstance(delivered, ResultDelivered)
     assert delivered.result is result
-    polled = [event.update.status for event in events if isinstance(event, TaskPolled)]
-    assert polled[-1].name == "SUCCEED"
-    assert len(polled) == result.timing.polls > 1
+    polled = [event.update.status.name for event in events if isinstance(event, TaskPolled)]
+    assert polled == ["PROCESSING", "SUCCEED"]
+    assert result.timing.polls == 2
 
 
 async def test_events_tell_what_did_not_go_through(simulator: Simulator) -> None:

@@ -23,8 +23,15 @@ import pytest
 from ppinfra_async import Client, Task, TaskResult, Timeouts
 from ppinfra_async._sansio.wire import HttpCall, HttpReply
 from ppinfra_async._transport import CommitPoint
-from ppinfra_async.errors import NotSentError, PPInfraError, TaskTimeoutError
+from ppinfra_async.errors import (
+    NotSentError,
+    PPInfraError,
+    SubmitOutcomeUnknownError,
+    TaskTimeoutError,
+)
+from ppinfra_async.events import Event, SubmitDelayed
 from ppinfra_async.testing import Fault, Simulator, SimulatorProcess, simulator_process
+from tests.clock import stopped_simulator
 from tests.conftest import FAST_POLLING
 from tests.leftovers import settled
 from tests.requesting import PICTURE, img2img
@@ -46,64 +53,79 @@ async def test_timeout_of_asyncio_that_does_not_pass(client: Client) -> None:
         assert len((await client.generate(img2img())).images) == 1
 
 
-async def test_timeout_of_asyncio_that_passes(client: Client, simulator: Simulator) -> None:
+async def test_timeout_of_asyncio_that_passes() -> None:
     """It leaves as a plain TimeoutError; the paid task is kept and the client goes on."""
-    simulator.faults.order("submit", Fault.outcome(processing=0.15))
-    with pytest.raises(TimeoutError) as caught:
-        async with asyncio.timeout(0.05):
-            await client.generate(img2img())
-    assert not isinstance(caught.value, PPInfraError)
-    assert len(client._poller) == 0
+    async with stopped_simulator() as (simulator, clock), client_of(simulator) as client:
+        with pytest.raises(TimeoutError) as caught:
+            async with asyncio.timeout(None) as limit:
+                client._on_event = lambda _: passes(limit)
+                await client.generate(img2img())
+        assert not isinstance(caught.value, PPInfraError)
+        assert len(client._poller) == 0
 
-    (task,) = client.unfinished
-    assert len((await task).images) == 1
-    assert simulator.counters.accepted == 1
+        client._on_event = None
+        clock.now += 61
+        (task,) = client.unfinished
+        assert len((await task).images) == 1
+        assert simulator.counters.accepted == 1
 
 
-async def test_timeout_of_asyncio_around_the_whole_client(simulator: Simulator) -> None:
+async def test_timeout_of_asyncio_around_the_whole_client() -> None:
     """Leaving the block by a timeout closes the client, and the timeout leaves as itself."""
-    simulator.faults.order("submit", Fault.outcome(processing=60))
-    before = asyncio.all_tasks()
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.1), client_of(simulator) as client:
-            await client.generate(img2img())
+    async with stopped_simulator() as (simulator, _):
+        before = asyncio.all_tasks()
+        with pytest.raises(TimeoutError):
+            async with (
+                asyncio.timeout(None) as limit,
+                client_of(simulator, on_event=lambda _: passes(limit)) as client,
+            ):
+                await client.generate(img2img())
 
-    assert [task.id for task in client.unfinished] == list(simulator.tasks)
-    await until(lambda: simulator.open_connections == 0)
-    await settled(len(before))
+        assert [task.id for task in client.unfinished] == list(simulator.tasks)
+        assert len(simulator.tasks) == 1
+        await until(lambda: simulator.open_connections == 0)
+        await settled(len(before))
 
 
-async def test_failing_sibling_in_a_task_group(client: Client, simulator: Simulator) -> None:
+def passes(limit: asyncio.Timeout) -> None:
+    """Let a timeout pass now: whatever the machine is busy with, the task is paid and not done."""
+    limit.reschedule(asyncio.get_running_loop().time())
+
+
+async def test_failing_sibling_in_a_task_group() -> None:
     """The group's error is the sibling's alone, and the paid task is kept."""
-    simulator.faults.order("submit", Fault.outcome(processing=0.15))
+    async with stopped_simulator() as (simulator, clock), client_of(simulator) as client:
 
-    async def fail() -> None:
-        await until(lambda: bool(client.unfinished))
-        raise KeyError("sibling")
+        async def fail() -> None:
+            await until(lambda: bool(client.unfinished))
+            raise KeyError("sibling")
 
-    with pytest.raises(ExceptionGroup) as caught:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(client.generate(img2img()))
-            group.create_task(fail())
+        with pytest.raises(ExceptionGroup) as caught:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(client.generate(img2img()))
+                group.create_task(fail())
 
-    assert [type(error) for error in caught.value.exceptions] == [KeyError]
-    (task,) = client.unfinished
-    assert len((await task).images) == 1
+        assert [type(error) for error in caught.value.exceptions] == [KeyError]
+        clock.now += 61
+        (task,) = client.unfinished
+        assert len((await task).images) == 1
 
 
-async def test_plain_cancellation(client: Client, simulator: Simulator) -> None:
+async def test_plain_cancellation() -> None:
     """`Task.cancel` ends a waiting caller with CancelledError, once, and nothing else with it."""
-    simulator.faults.order("submit", Fault.outcome(processing=60))
-    cancelled = asyncio.ensure_future(client.generate(img2img()))
-    other = asyncio.ensure_future(client.generate(img2img()))
-    await until(lambda: len(client._poller) > 0 and len(simulator.tasks) == 2)
-    cancelled.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await cancelled
+    async with stopped_simulator() as (simulator, clock), client_of(simulator) as client:
+        cancelled = asyncio.ensure_future(client.generate(img2img()))
+        other = asyncio.ensure_future(client.generate(img2img()))
+        await until(lambda: len(client._poller) == 2)
+        cancelled.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+        assert len(client._poller) == 1
 
-    assert len((await other).images) == 1
-    assert len(client._poller) == 0
-    assert len(client.unfinished) == 1
+        clock.now += 61
+        assert len((await other).images) == 1
+        assert len(client._poller) == 0
+        assert len(client.unfinished) == 1
 
 
 async def test_gather_of_many(client: Client, simulator: Simulator) -> None:
@@ -315,7 +337,7 @@ async def test_close_that_was_cut_short_is_finished_by_the_next(simulator: Simul
     """A second cancellation may interrupt closing; nothing is left open for it."""
     before = asyncio.all_tasks()
     simulator.faults.order("submit", Fault.never_answer())
-    client = client_of(simulator, timeouts=Timeouts(cancel_grace=0.1))
+    client = client_of(simulator, timeouts=Timeouts(cancel_grace=600))
     submitting = asyncio.ensure_future(client.submit(img2img()))
     await until(lambda: simulator.counters.accepted == 1)
     closing = asyncio.ensure_future(client.close())
@@ -325,10 +347,10 @@ async def test_close_that_was_cut_short_is_finished_by_the_next(simulator: Simul
         await closing
     assert len(asyncio.all_tasks()) > len(before)
 
+    await simulator.stop()
     await client.close()
-    with pytest.raises(PPInfraError):
+    with pytest.raises(SubmitOutcomeUnknownError):
         await submitting
-    await until(lambda: simulator.open_connections == 0)
     await settled(len(before))
 
 
@@ -366,9 +388,10 @@ async def test_close_waits_for_the_id_of_a_submit_that_may_be_paid(simulator: Si
 async def test_close_withdraws_what_was_not_sent(simulator: Simulator) -> None:
     """A submit that waits for its turn is not paid any more."""
     simulator.faults.order("submit", Fault.status(429), times=None)
-    client = client_of(simulator)
+    events: list[Event] = []
+    client = client_of(simulator, on_event=events.append)
     pending = asyncio.ensure_future(client.generate(img2img()))
-    await until(lambda: simulator.counters.submits == 1)
+    await until(lambda: any(isinstance(event, SubmitDelayed) for event in events))
     await client.close()
 
     with pytest.raises(NotSentError) as caught:
@@ -413,6 +436,21 @@ async def test_close_in_a_cancelled_task(simulator: Simulator) -> None:
         await running
 
     assert [task.id for task in known] == list(simulator.tasks)
+    await until(lambda: simulator.open_connections == 0)
+
+
+async def test_close_in_a_cancelled_scope(simulator: Simulator) -> None:
+    """A scope of anyio's cancels every await in it; closing is shielded from that."""
+    simulator.faults.order("submit", Fault.delay(0.1))
+    with anyio.CancelScope() as scope:
+        async with client_of(simulator) as client:
+            submitting = asyncio.ensure_future(client.submit(img2img()))
+            await until(lambda: simulator.counters.accepted == 1)
+            scope.cancel()
+            await anyio.lowlevel.checkpoint()
+
+    assert (await submitting).id in simulator.tasks
+    assert [task.id for task in client.unfinished] == list(simulator.tasks)
     await until(lambda: simulator.open_connections == 0)
 
 
@@ -506,8 +544,11 @@ def test_nothing_is_left_behind(outside: SimulatorProcess, use: Use) -> None:
     gc.collect()
 
     assert left == [set()]
-    assert open_sockets() == open_before
-    assert set(threading.enumerate()) == threads_before
+    assert open_sockets() <= open_before
+    for thread in set(threading.enumerate()) - threads_before:
+        # Told to end when the loop ended, and not waited for by anybody.
+        thread.join(5)
+        assert not thread.is_alive()
 
 
 def run_python(code: str, *arguments: str, module: tuple[str, ...] = ("-c",)) -> str:
@@ -538,6 +579,8 @@ def test_whole_life_is_silent_in_development_mode(
         url, folder = sys.argv[1], Path(sys.argv[2])
 
         async def main():
+            # Slowness is not what is looked for here, and the machine may be busy.
+            asyncio.get_running_loop().slow_callback_duration = 60
             request = Img2Img(
                 model_name="sd_xl_base_1.0.safetensors", image=folder / "cat.png", prompt="a cat",
                 image_num=3,
@@ -616,11 +659,14 @@ async def test_abandoned_task_is_logged(
     simulator: Simulator, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Who was cancelled cannot be told the id, so the log is."""
-    simulator.faults.order("submit", Fault.delay(0.05))
+    simulator.faults.order("submit", Fault.delay(0.1))
     with caplog.at_level(logging.WARNING, "ppinfra_async"):
         async with client_of(simulator) as client:
-            with anyio.move_on_after(0.02):
-                await client.submit(img2img())
+            submitting = asyncio.ensure_future(client.submit(img2img()))
+            await until(lambda: simulator.counters.accepted == 1)
+            submitting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await submitting
             (task,) = client.unfinished
 
     assert task.id in caplog.messages[0]

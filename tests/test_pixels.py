@@ -87,6 +87,19 @@ def test_header_is_read_without_decoding() -> None:
         _pixels.decode(bytes(data))
 
 
+def test_exif_behind_the_pixels_is_not_looked_for() -> None:
+    """Finding it there would mean to decode every PNG that has none."""
+    data = draw_picture(40, 30, "PNG", orientation=6)
+    begin = data.index(b"eXIf") - 4
+    end = begin + 12 + int.from_bytes(data[begin : begin + 4], "big")
+    last = data.index(b"IEND") - 4
+    moved = data[:begin] + data[end:last] + data[begin:end] + data[last:]
+    assert opened(moved).getexif()[0x0112] == 6
+
+    assert _pixels.read_header(moved).is_upright
+    assert not _pixels.read_header(data).is_upright
+
+
 @pytest.mark.parametrize("orientation", [1, 2, 3, 4])
 def test_size_is_kept_by_mirrors_and_half_turns(orientation: int) -> None:
     """Orientations 1 to 4 are as wide as they are stored."""
@@ -240,6 +253,8 @@ def test_decoding_keeps_mode_and_pixels(mode: str) -> None:
     decoded = _pixels.decode(as_file(picture))
 
     assert same_pixels(decoded, picture)
+    # Not one of the classes that read from a file, which would be kept open.
+    assert type(decoded) is Image.Image
     assert same_pixels(pickle.loads(pickle.dumps(decoded)), picture)  # noqa: S301  # our own
 
 

@@ -25,7 +25,7 @@ from ppinfra_async.events import Event, SubmitDelayed
 from ppinfra_async.testing import Fault, Simulator, SimulatorThread, simulator_thread
 from tests.requesting import MODEL, PICTURE
 
-AT_ONCE = Retries(attempts=3, max_wait=0)
+AT_ONCE = Retries(attempts=3, max_wait=0.01)
 
 
 def request(random: Random, least: int, most: int) -> Img2Img:

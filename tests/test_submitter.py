@@ -356,6 +356,16 @@ def test_what_is_asked_has_a_ceiling() -> None:
     assert world.transport.began == [0, 45]
 
 
+def test_ceiling_of_zero_is_no_reason_to_hurry() -> None:
+    """Without any pause a refused submit would be sent again as fast as the line can."""
+
+    @play(throttled("50"), Exchange(), retries=Retries(max_wait=0))
+    async def world(world: World) -> None:
+        await world.submit()
+
+    assert world.transport.began == [0, 2]
+
+
 def test_refusals_for_the_quota_are_no_tries() -> None:
     """They pause longer each time and use up nothing."""
 

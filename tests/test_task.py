@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import anyio
@@ -34,6 +34,7 @@ from ppinfra_async.errors import (
 from ppinfra_async.events import Event, ResultDelivered
 from ppinfra_async.testing import Call, Fault, Simulator
 from tests.answers import reply
+from tests.clock import stopped_simulator
 from tests.conftest import FAST_POLLING
 from tests.leftovers import settled
 from tests.loops import run_in_virtual_time
@@ -173,18 +174,25 @@ async def test_waiter_that_is_cancelled_while_downloading_leaves_it_to_the_other
     assert [len(result.images) for result in results] == [1]
 
 
-async def test_cancelled_waiter_leaves_no_trace(client: Client, simulator: Simulator) -> None:
+async def test_cancelled_waiter_leaves_no_trace() -> None:
     """Nobody asks about a task that nobody waits for; it is known as unfinished and can be had later."""
-    simulator.faults.order("submit", Fault.outcome(processing=0.2))
-    task = await client.submit(img2img())
-    with anyio.move_on_after(0.08):
-        await task
-    assert len(client._poller) == 0
-    assert len(client._poller._schedule) == 0
-    assert list(client.unfinished) == [task]
+    async with (
+        stopped_simulator() as (simulator, clock),
+        Client(simulator.api_key, base_url=simulator.url, polling=FAST_POLLING) as client,
+    ):
+        task = await client.submit(img2img())
+        waiting = asyncio.ensure_future(task.result())
+        await until(lambda: simulator.counters.polls == 1)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert len(client._poller) == 0
+        assert len(client._poller._schedule) == 0
+        assert list(client.unfinished) == [task]
 
-    assert len((await task).images) == 1
-    assert not client.unfinished
+        clock.now += 61
+        assert len((await task).images) == 1
+        assert not client.unfinished
 
 
 # --- timeouts and deadlines -------------------------------------------------------------------------
@@ -455,17 +463,31 @@ async def test_damage_found_by_late_decoding_has_the_task_id() -> None:
 # --- images -----------------------------------------------------------------------------------------
 
 
-async def test_images_come_as_they_are_ready(client: Client, simulator: Simulator) -> None:
+async def test_images_come_as_they_are_ready() -> None:
     """A slow first picture does not hold the others up; each has its index, and pixels."""
-    simulator.faults.order("download", Fault.delay(0.1), when=of_image(0))
-    simulator.faults.order("download", Fault.delay(0.05), when=of_image(1))
-    task = await client.submit(img2img(image_num=3))
-    came = [(image.index, image.pil.size) async for image in task.images()]
+    service = serving(status(SUCCEED, images=3))
+    gates = [anyio.Event() for _ in range(3)]
 
-    assert came == [(2, (8, 8)), (1, (8, 8)), (0, (8, 8))]
-    assert not client.unfinished
-    assert [image.index for image in (await task).images] == [0, 1, 2]
-    assert simulator.counters.downloads == 3
+    def gated(number: int) -> Callable[[], Awaitable[Fetched]]:
+        async def download() -> Fetched:
+            await gates[number].wait()
+            return await png()
+
+        return download
+
+    service.downloads = {f"{HOST}/{number}": gated(number) for number in range(3)}
+    gates[2].set()
+    came: list[tuple[int, tuple[int, int]]] = []
+    async with connected(service) as client:
+        task = client.attach("t")
+        async for image in task.images():
+            came.append((image.index, image.pil.size))
+            gates[image.index - 1].set()
+        assert not client.unfinished
+
+        assert came == [(2, (16, 12)), (1, (16, 12)), (0, (16, 12))]
+        assert [image.index for image in (await task).images] == [0, 1, 2]
+    assert len(service.fetched) == 3
 
 
 async def test_images_without_decoding(client: Client) -> None:

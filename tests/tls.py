@@ -17,3 +17,11 @@ def server_context() -> ssl.SSLContext:
 def client_context() -> ssl.SSLContext:
     """Trust that server, and nobody else."""
     return ssl.create_default_context(cafile=CERTIFICATE)
+
+
+def trusting_context() -> ssl.SSLContext:
+    """Trust everybody, for tests where that server plays a host of another name."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context

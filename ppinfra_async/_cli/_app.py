@@ -25,8 +25,16 @@ from ppinfra_async._cli._messages import (
     one_line,
     sentence,
 )
-from ppinfra_async._cli._options import OUTPUT, SERVICE, Ask, Printing, Service, is_debugging
-from ppinfra_async._cli._screen import prepare_streams
+from ppinfra_async._cli._options import (
+    OUTPUT,
+    SERVICE,
+    Ask,
+    Printing,
+    Service,
+    TaskService,
+    is_debugging,
+)
+from ppinfra_async._cli._screen import forget, prepare_streams
 
 _HELP = f"""\
 Ask PPInfra's asynchronous image API for pictures; never pay twice, never lose a paid task.
@@ -54,7 +62,8 @@ app = App(
     name="ppinfra", help=_HELP, help_format="markdown", version_format="plaintext", version=_version
 )
 
-_PRINTING, _SERVICE, _BEHAVIOUR = Printing(), Service(), Behaviour()
+_PRINTING, _BEHAVIOUR = Printing(), Behaviour()
+_SERVICE, _TASK_SERVICE = Service(), TaskService()
 
 Out = Annotated[Path, Parameter(alias="-o", group=OUTPUT)]
 
@@ -92,7 +101,7 @@ def img2img(
     ask: Ask,
     out: Out,
     images_per_minute: Annotated[str, Parameter(group=SERVICE)] = "auto",
-    service: Service = _SERVICE,
+    service: TaskService = _TASK_SERVICE,
     printing: Printing = _PRINTING,
 ) -> int:
     """Make pictures from pictures and a prompt. This costs money.
@@ -130,7 +139,7 @@ def models(
     | None = None,
     query: Annotated[str | None, Parameter(alias="-q", allow_leading_hyphen=True)] = None,
     limit: int = 50,
-    base_url: Annotated[str | None, Parameter(group=SERVICE)] = None,
+    service: Service = _SERVICE,
     printing: Printing = _PRINTING,
 ) -> int:
     """List the models of the service: what to write after --model, --lora and so on.
@@ -141,12 +150,11 @@ def models(
         type: Only this kind, such as checkpoint.
         query: Only models with all these words.
         limit: At most so many.
-        base_url: Instead of https://api.ppinfra.com; the same as PPINFRA_BASE_URL.
+        service: Which service.
         printing: What is shown.
     """
     from ppinfra_async._cli._models import models as command  # noqa: PLC0415  # see demo
 
-    service = Service(base_url=base_url)
     return command(service, printing, kind=type, query=query, limit=limit)
 
 
@@ -155,7 +163,7 @@ def task(
     *task_ids: Annotated[str, Parameter(name="ID", negative="")],
     out: Out = Path(),
     no_wait: Annotated[bool, Parameter(negative="", show_default=False)] = False,
-    service: Service = _SERVICE,
+    service: TaskService = _TASK_SERVICE,
     printing: Printing = _PRINTING,
 ) -> int:
     """Wait for tasks that are paid already, and save their pictures. Pays nothing.
@@ -191,16 +199,24 @@ def run(arguments: Sequence[str]) -> int:
         app.help_formatter = "plain"
     try:
         command, bound, _ = app.parse_args(arguments, exit_on_error=False, print_error=False)
-        return command(*bound.args, **bound.kwargs) or ExitCode.DONE
+        code: int = command(*bound.args, **bound.kwargs) or ExitCode.DONE
+        if sys.stdout is not None:
+            # Now and not at the interpreter's end, where a full disk would be a traceback.
+            sys.stdout.flush()
+        return code
     except CycloptsError as error:
         return _end(_parse_error(error), debug=False)
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):
+        # The reader of the help has left; rich calls that an exit.
         return ExitCode.DONE
     except Exception as error:  # no traceback ever, unless asked for
         return _end(error, debug=debug)
 
 
 def _end(error: Exception, *, debug: bool) -> ExitCode:
+    if isinstance(error, OSError) and sys.stdout is not None:
+        # It may be stdout itself that takes no more.
+        forget(sys.stdout)
     if sys.stderr is not None:
         if debug:
             traceback.print_exception(error)

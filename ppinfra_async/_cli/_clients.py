@@ -10,27 +10,30 @@ from ppinfra_async._cli._options import Service, require_key
 from ppinfra_async._cli._saving import Folder
 from ppinfra_async._client import Client
 from ppinfra_async.events import Event
-from ppinfra_async.options import Limits, Polling
+from ppinfra_async.options import Limits
 
 
 def make_client(
     service: Service,
     *,
     limits: Limits | None = None,
-    polling: Polling | None = None,
     on_event: Callable[[Event], None] | None = None,
 ) -> Client:
     """Make a client for *service*; to be used on the event loop that runs next.
 
     Raises:
-        CommandError: no key, no usable address, no usable timeout.
+        CommandError: no key, no usable address or patience.
     """
     require_key()
-    polling = polling or service.polling()
+    polling, retries = service.polling(), service.retries()
     try:
         return Client(
-            base_url=service.base_url, limits=limits, polling=polling, on_event=on_event
-        )  # fmt: skip
+            base_url=service.base_url,
+            limits=limits,
+            polling=polling,
+            retries=retries,
+            on_event=on_event,
+        )
     except ValueError as error:
         raise CommandError(f"{str(error).rstrip('.')}. Nothing was sent or paid.") from None
 

@@ -23,7 +23,6 @@ from ppinfra_async.requests import Request
 from ppinfra_async.results import GeneratedImage, TaskStatus, TaskUpdate
 
 _AT_ONCE = 64
-_FIRST_WORD = 30.0
 # Sending the next request after one of these would only get the same answer.
 _DOOMS_ALL = (errors.InvalidKeyError, errors.InsufficientBalanceError)
 
@@ -89,6 +88,7 @@ class Runner:
         on_change: Called with a job that has come a step further.
         on_picture: Called when a picture of a job is on disk: the last of its ``saved``.
         on_end: Called once per job, at its end.
+        patience: Seconds to wait for the service's first word about a task that is there already.
     """
 
     client: Client
@@ -96,6 +96,7 @@ class Runner:
     on_change: Hook = _nothing
     on_picture: Hook = _nothing
     on_end: Hook = _nothing
+    patience: float = 30.0
     stopping: bool = field(default=False, init=False)
     _doom: PPInfraError | None = field(default=None, init=False)
     _by_task: dict[str, Job] = field(factory=dict, init=False)
@@ -219,11 +220,11 @@ class Runner:
 
     async def _hear_of(self, job: Job, task: Task) -> None:
         """Make sure that the service can be asked at all; waiting then goes on however long."""
-        with anyio.move_on_after(_FIRST_WORD) as patience:
+        with anyio.move_on_after(self.patience) as waiting:
             await anext(task.updates())
-        if patience.cancelled_caught:
+        if waiting.cancelled_caught:
             raise job.trouble or errors.ServiceError(
-                f"The service said nothing about the task for {_FIRST_WORD:.0f} s.",
+                f"The service said nothing about the task for {self.patience:g} s.",
                 task_id=task.id,
                 billed="unknown",
                 retryable=True,

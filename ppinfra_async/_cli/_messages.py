@@ -63,8 +63,7 @@ _CODES: dict[type[BaseException], ExitCode] = {
     errors.ProtocolError: ExitCode.SERVICE,
     errors.RateLimitedError: ExitCode.SERVICE,
     PPInfraError: ExitCode.SOME_FAILED,
-    # A picture that is paid could not be written.
-    OSError: ExitCode.PAID_NOT_HERE,
+    OSError: ExitCode.SOME_FAILED,
 }
 
 
@@ -73,10 +72,11 @@ def exit_code(error: BaseException) -> ExitCode:
     if isinstance(error, CommandError):
         return error.code
     code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), ExitCode.BUG)
-    if code is ExitCode.SERVICE and getattr(error, "task_id", None):
-        # That code promises that nothing was paid, and there is a task.
-        return ExitCode.PAID_NOT_HERE
-    return code
+    has_task = getattr(error, "task_id", None) is not None
+    if isinstance(error, errors.TaskTimeoutError) and not has_task:
+        return ExitCode.SERVICE
+    # That code promises that nothing was paid.
+    return ExitCode.PAID_NOT_HERE if code is ExitCode.SERVICE and has_task else code
 
 
 # What must not be overlooked wins over what is merely wrong.
@@ -92,7 +92,7 @@ _WEIGHT = (
 
 def exit_code_of_all(found: list[BaseException], *, done: int) -> ExitCode:
     """Return what the command ends with when *done* jobs were done and the others failed so."""
-    codes = {exit_code(error) for error in found}
+    codes = {_exit_code_of_job(error) for error in found}
     if not codes:
         return ExitCode.DONE
     worst = next(code for code in _WEIGHT if code in codes)
@@ -100,6 +100,13 @@ def exit_code_of_all(found: list[BaseException], *, done: int) -> ExitCode:
         # Those two promise that nothing was paid.
         return ExitCode.SOME_FAILED
     return worst
+
+
+def _exit_code_of_job(error: BaseException) -> ExitCode:
+    if isinstance(error, OSError) and not isinstance(error, PPInfraError):
+        # A picture that is paid could not be written.
+        return ExitCode.PAID_NOT_HERE
+    return exit_code(error)
 
 
 def sentence(error: BaseException) -> str:

@@ -13,7 +13,7 @@ from ppinfra_async._cli._messages import CommandError, ExitCode
 from ppinfra_async._cli._screen import Screen
 from ppinfra_async.errors import InvalidRequestError, Violation
 from ppinfra_async.inputs import BadInputError, ImageInput
-from ppinfra_async.options import Limits, Polling
+from ppinfra_async.options import Limits, Polling, Retries
 from ppinfra_async.requests import Embedding, Extra, ImageType, Img2Img, Lora
 
 _KEY_VARIABLES = ("PPINFRA_API_KEY", "PPIO_API_KEY")
@@ -126,18 +126,45 @@ def _lora(text: str, broken: list[Violation]) -> Lora:
 @Parameter(name="*", group=SERVICE)
 @frozen(kw_only=True)
 class Service:
-    """Which service, with which patience.
+    """Which service.
 
     Attributes:
         base_url: Instead of https://api.ppinfra.com; the same as PPINFRA_BASE_URL.
-        timeout: Seconds to wait for one task; a longer one goes on, for `ppinfra task` to fetch.
+        attempts: Tries before giving up on a service that cannot be reached.
     """
 
     base_url: str | None = None
+    attempts: int = 5
+
+    def retries(self) -> Retries:
+        """Return how often to try.
+
+        Raises:
+            CommandError: when that is no number of tries.
+        """
+        try:
+            return Retries(attempts=self.attempts)
+        except ValueError:
+            raise CommandError(f"--attempts must be 1 or more, got {self.attempts}.") from None
+
+    def polling(self) -> Polling:
+        """Return how to ask about tasks."""
+        return Polling()
+
+
+@Parameter(name="*", group=SERVICE)
+@frozen(kw_only=True)
+class TaskService(Service):
+    """Which service, and how long to wait for its tasks.
+
+    Attributes:
+        timeout: Seconds to wait for one task; a longer one goes on, for `ppinfra task` to fetch.
+    """
+
     timeout: float = 1800
 
     def polling(self) -> Polling:
-        """Return how long to wait.
+        """Return how to ask about tasks, and how long.
 
         Raises:
             CommandError: when that is no time.

@@ -109,14 +109,16 @@ class Reporter:
         self.screen.step(f"{job.label}: done in {job.took or 0:.1f} s")
 
     def _failed(self, job: Job, error: Exception) -> None:
-        is_shared = isinstance(error, NotSentError | AccountError) and job.task_id is None
-        text = sentence(error)
-        if is_shared and (job.began is None or text == self._shared):
-            # Hundreds may not be sent for the one reason that was said; the summary counts them.
-            return
-        self._shared = text if is_shared else self._shared
-        has_name = isinstance(error, InvalidRequestError) and bool(error.violations)
-        report(error, self.screen, about="ppinfra" if is_shared or has_name else job.label)
+        about = job.label
+        if isinstance(error, NotSentError | AccountError) and job.task_id is None:
+            if job.began is None or error.message == self._shared:
+                # Hundreds may not be sent for the one reason that was said; the summary counts them.
+                return
+            self._shared, about = error.message, "ppinfra"
+        elif isinstance(error, InvalidRequestError) and error.violations:
+            # These sentences name the picture or the option themselves.
+            about = "ppinfra"
+        report(error, self.screen, about=about)
 
     def on_event(self, event: Event) -> None:
         """Tell what the client does that no job knows about."""

@@ -53,8 +53,10 @@ def run(
             _cancel_on_sigterm(ending)
         async with anyio.create_task_group() as group:
             group.start_soon(screen.pump)
-            await _until_stopped(work, stop)
-            group.cancel_scope.cancel()
+            try:
+                await _until_stopped(work, stop)
+            finally:
+                screen.end_pump()
 
     with screen.showing(view):
         try:

@@ -54,12 +54,18 @@ class Screen:
     _news: anyio.Event | None = field(default=None, init=False)
     _live: Live | None = field(default=None, init=False)
     _view: View | None = field(default=None, init=False)
+    _pump_ended: bool = field(default=False, init=False)
     _stdout_open: bool = field(default=True, init=False)
 
     @property
     def has_reader(self) -> bool:
         """False once nobody reads stdout any more."""
         return self._stdout_open
+
+    @property
+    def is_empty(self) -> bool:
+        """True when nothing waits to be written."""
+        return not self._pending
 
     def result(self, line: str) -> None:
         """Put a line on stdout."""
@@ -104,7 +110,7 @@ class Screen:
             self._stdout_open = False
             if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
                 self.output_error = error
-            _forget(sys.stdout)
+            forget(sys.stdout)
 
     def _write_note(self, line: str) -> None:
         line = one_line(line)
@@ -117,7 +123,7 @@ class Screen:
             sys.stderr.write(f"{line}\n")
             sys.stderr.flush()
         except (OSError, ValueError):
-            _forget(sys.stderr)
+            forget(sys.stderr)
 
     # --- beside the work ---
 
@@ -143,13 +149,19 @@ class Screen:
                 self._live, self._view = None, None
 
     async def pump(self) -> None:
-        """Write and redraw until cancelled."""
-        while True:
+        """Write and redraw until ``end_pump``."""
+        while not self._pump_ended:
             self._news = anyio.Event()
             if not self._pending:
                 with anyio.move_on_after(_REFRESH if self._live else None):
                     await self._news.wait()
             await anyio.to_thread.run_sync(self._draw, anyio.current_time())
+
+    def end_pump(self) -> None:
+        """Let ``pump`` write what waits, and end."""
+        self._pump_ended = True
+        if self._news is not None:
+            self._news.set()
 
     async def flush(self) -> None:
         """Write everything that waits, from the event loop."""
@@ -161,7 +173,7 @@ class Screen:
             self._live.update(self._view(now), refresh=True)
 
 
-def _forget(stream: TextIO) -> None:
+def forget(stream: TextIO) -> None:
     """Let what is left in a dead stream's buffer go nowhere, or the interpreter would complain."""
     try:
         nowhere = os.open(os.devnull, os.O_WRONLY)

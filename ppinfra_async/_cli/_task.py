@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+from attrs import define
 
 from ppinfra_async import errors
 from ppinfra_async._cli._clients import make_client
@@ -16,13 +17,10 @@ from ppinfra_async._cli._names import safe_stem
 from ppinfra_async._cli._options import Printing, Service
 from ppinfra_async._cli._report import line_of_json
 from ppinfra_async._cli._running import run
-from ppinfra_async._cli._screen import Screen
 from ppinfra_async._cli._session import carry_out
 from ppinfra_async._client import Client
 from ppinfra_async.events import Event, PollFailed
 from ppinfra_async.results import TaskUpdate
-
-_PATIENCE = 15.0
 
 
 def task(
@@ -45,36 +43,52 @@ def task(
 def _show(ids: Sequence[str], service: Service, printing: Printing) -> ExitCode:
     """Say how tasks stand, without waiting for them."""
     screen = printing.screen()
-    trouble: dict[str, errors.PPInfraError] = {}
+    looks = [_Look(task_id) for task_id in ids]
 
     def heard(event: Event) -> None:
         if isinstance(event, PollFailed):
-            trouble[event.task_id] = event.error
+            next(look for look in looks if look.task_id == event.task_id).failed(event.error)
 
     client = make_client(service, on_event=heard)
 
     async def work() -> None:
         async with client:
-            for task_id in ids:
-                await _show_one(client, task_id, screen, trouble, as_json=printing.json)
+            for look in looks:
+                update = await look.by(client)
+                screen.result(line_of_json(_tree(update)) if printing.json else _line(update))
 
     return run(work, screen).code
 
 
-async def _show_one(
-    client: Client,
-    task_id: str,
-    screen: Screen,
-    trouble: dict[str, errors.PPInfraError],
-    *,
-    as_json: bool,
-) -> None:
-    with anyio.move_on_after(_PATIENCE):
-        update = await anext(client.attach(task_id).updates())
-        screen.result(line_of_json(_tree(update)) if as_json else _line(update))
-        return
-    why = trouble.get(task_id) or errors.ServiceError("The service said nothing about the task.")
-    raise CommandError(why.message, ExitCode.SERVICE)
+@define(eq=False)
+class _Look:
+    """One look at a task: the first answer counts, also when the service does not know the task."""
+
+    task_id: str
+    patience: float = 15.0
+    trouble: errors.PPInfraError | None = None
+    scope: anyio.CancelScope | None = None
+
+    async def by(self, client: Client) -> TaskUpdate:
+        """Return the service's first word about the task.
+
+        Raises:
+            CommandError: there was none.
+            PPInfraError: the service knows no such task, or refuses to tell.
+        """
+        with anyio.move_on_after(self.patience) as self.scope:
+            return await anext(client.attach(self.task_id).updates())
+        if isinstance(self.trouble, errors.TaskNotFoundError):
+            raise self.trouble
+        words = "The service said nothing about the task."
+        raise CommandError(self.trouble.message if self.trouble else words, ExitCode.SERVICE)
+
+    def failed(self, error: errors.PPInfraError) -> None:
+        """Take up why a status call brought nothing."""
+        self.trouble = error
+        if isinstance(error, errors.TaskNotFoundError) and self.scope is not None:
+            # A client waits a little, for a task that was sent just now.
+            self.scope.cancel()
 
 
 def _tree(update: TaskUpdate) -> dict[str, Any]:

@@ -78,7 +78,10 @@ class DownloadRules:
         try:
             ipaddress.ip_address(url.host)
         except ValueError:
-            return None
+            # 127.1 and 0x7f000001 are addresses to whoever connects, perhaps a proxy of ours.
+            last = url.host.rstrip(".").rpartition(".")[2].lower()
+            hidden = last.isdecimal() or last.startswith("0x")
+            return f"the result address hides its number ({url.host})" if hidden else None
         if is_public(url.host, known_from="literal"):
             return None
         return f"the result address leads to a private address ({url.host})"

@@ -66,8 +66,8 @@ class Quota:
     def refused(self, now: float, retry_after: float | None) -> None:
         """Note a 429: everything waits for what the service asked, or longer each time."""
         self.one_at_a_time = True
-        # "0 seconds" would mean asking again without a break.
-        wait = min(retry_after, self.longest_retry_after) if retry_after else self._pause
+        # "0 seconds", asked or as the ceiling, would mean asking again without a break.
+        wait = min(retry_after or 0.0, self.longest_retry_after) or self._pause
         if now >= self._not_before:
             # Several that went together and were refused together are one refusal.
             self._pause = min(self._pause * 2, _LONGEST_PAUSE)

@@ -13,7 +13,7 @@ import pybase64
 from attrs import frozen
 from yarl import URL
 
-from ppinfra_async._sansio.addresses import is_public
+from ppinfra_async._sansio.addresses import is_local, is_public
 from ppinfra_async._transport.protocol import MaskedText
 
 _log = logging.getLogger("ppinfra_async")
@@ -116,7 +116,13 @@ class Proxies:
         return cls(by_scheme, wanted.get("no"))
 
     def of(self, url: URL) -> Proxy | None:
-        """Return the proxy that *url* goes through, or None."""
+        """Return the proxy that *url* goes through, or None.
+
+        Never one for this machine itself: its address means nothing to a proxy, and plain http, which
+        is allowed only there, would show the proxy the key.
+        """
+        if is_local(url):
+            return None
         proxy = self.by_scheme.get(url.scheme) or self.by_scheme.get("all")
         return None if proxy is None or self._is_exception(url) else proxy
 

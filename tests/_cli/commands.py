@@ -10,7 +10,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from ppinfra_async._cli._options import Service
+from ppinfra_async._cli._options import TaskService
 from ppinfra_async.options import Polling
 from tests.conftest import FAST_POLLING
 
@@ -30,7 +30,7 @@ class Finished:
 Call = Callable[..., Finished]
 
 
-class QuickService(Service):
+class QuickService(TaskService):
     """A service that is asked more often, so that tests do not wait."""
 
     def polling(self) -> Polling:

@@ -6,14 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from ppinfra_async import Client, ImageInput, Img2Img, Timeouts, errors
 from ppinfra_async._cli._jobs import Job, Runner
 from ppinfra_async._cli._saving import Folder
+from ppinfra_async.events import Event
 from ppinfra_async.testing import Fault, Simulator
 from tests._cli.commands import MODEL
 from tests.conftest import FAST_POLLING
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -51,19 +54,23 @@ async def test_pictures_are_saved_and_counted(runner: Runner, job: Any) -> None:
     assert all(one.ended and one.took is not None for one in jobs)
 
 
-async def test_states_are_told_in_their_order(client: Client, tmp_path: Path, job: Any) -> None:
+async def test_states_are_told_in_their_order(tmp_path: Path, job: Any) -> None:
     """A person sees how the task goes from sending to pictures."""
     async with Simulator(queue=0.1, processing=0.15, tiny_images=True) as slow:
         states: list[str] = []
+
+        def heard(event: Event) -> None:
+            watching.note(event)
+
         async with Client(
             slow.api_key,
             base_url=slow.url,
             polling=FAST_POLLING,
-            on_event=lambda event: runner.note(event),
+            on_event=heard,
         ) as slow_client:
-            runner = Runner(slow_client, Folder(tmp_path))
-            runner.on_change = lambda one: states.append(one.state)
-            await runner.run([job()])
+            watching = Runner(slow_client, Folder(tmp_path))
+            watching.on_change = lambda one: states.append(one.state)
+            await watching.run([job()])
     assert states == ["sending", "sent", "queued", "working", "fetching pictures"]
 
 
@@ -135,7 +142,7 @@ async def test_fewer_pictures_than_asked_are_a_success(
     runner: Runner, job: Any, simulator: Simulator
 ) -> None:
     """The service filters some; the job is done and says how many are missing."""
-    simulator.faults.order("submit", Fault.fewer_images(1))
+    simulator.faults.order("submit", Fault.outcome(produced=1))
     one = job(image_num=3)
     await runner.run([one])
     assert (one.error, one.missing, len(one.saved)) == (None, 2, 1)
@@ -161,6 +168,36 @@ async def test_a_known_task_is_waited_for(runner: Runner, job: Any) -> None:
     assert (again.seed, [path.name for path in again.saved]) == (3, ["again-1.png"])
 
 
+async def test_a_service_that_is_silent_about_a_known_task_is_given_up(tmp_path: Path) -> None:
+    """The last trouble is said, instead of waiting for half an hour."""
+
+    def heard(event: Event) -> None:
+        waiting.note(event)
+
+    async with Client(
+        "sk_x", base_url="http://127.0.0.1:9", polling=FAST_POLLING, on_event=heard
+    ) as nowhere:
+        waiting = Runner(nowhere, Folder(tmp_path), patience=0.1)
+        one = Job("t", "t", task_id="t")
+        states: list[str] = []
+        waiting.on_change = lambda job: states.append(job.state)
+        await waiting.run([one])
+    assert states == ["no answer about it, asking again"]
+    assert isinstance(one.error, errors.ServiceError)
+    assert "no connection to 127.0.0.1:9" in one.error.message
+
+
+async def test_a_service_that_never_answers_is_given_up(tmp_path: Path) -> None:
+    """Without any trouble to name, the silence itself is said."""
+    async with Simulator() as silent:
+        silent.faults.order("poll", Fault.never_answer(), times=None)
+        async with Client(silent.api_key, base_url=silent.url, polling=FAST_POLLING) as client:
+            one = Job("t", "t", task_id="t")
+            await Runner(client, Folder(tmp_path), patience=0.1).run([one])
+    assert isinstance(one.error, errors.ServiceError)
+    assert one.error.message == "The service said nothing about the task for 0.1 s."
+
+
 async def test_stopping_tells_each_job_what_became_of_its_money(tmp_path: Path, job: Any) -> None:
     """What waits for its task is paid and keeps its id; what had no turn was never sent."""
     async with (
@@ -171,9 +208,7 @@ async def test_stopping_tells_each_job_what_became_of_its_money(tmp_path: Path, 
         jobs = [job(str(number)) for number in range(66)]
         async with anyio.create_task_group() as group:
             group.start_soon(runner.run, jobs)
-            with anyio.fail_after(10):
-                while not all(one.task_id for one in jobs[:64]):
-                    await anyio.sleep(0.01)
+            await until(lambda: all(one.task_id for one in jobs[:64]))
             await runner.stop()
         assert slow.counters.accepted == 64
     for one in jobs[:64]:
@@ -182,6 +217,19 @@ async def test_stopping_tells_each_job_what_became_of_its_money(tmp_path: Path, 
     for one in jobs[64:]:
         assert isinstance(one.error, errors.NotSentError)
         assert (one.task_id, one.began) == (None, None)
+
+
+async def test_stopping_while_pictures_are_looked_at_sends_nothing(
+    runner: Runner, job: Any, simulator: Simulator
+) -> None:
+    """Whoever stops in the middle of the check has not found a bad picture."""
+    jobs = [job(str(number)) for number in range(5)]
+    async with anyio.create_task_group() as group:
+        group.start_soon(runner.check, jobs)
+        await anyio.lowlevel.checkpoint()
+        await runner.stop()
+    assert all(isinstance(one.error, errors.NotSentError) for one in jobs)
+    assert simulator.counters.submit_starts == 0
 
 
 async def test_stopping_before_the_check_ends_sends_nothing(
@@ -205,9 +253,7 @@ async def test_a_submit_of_unknown_outcome_is_said_to_be_one(tmp_path: Path, job
             one = job()
             async with anyio.create_task_group() as group:
                 group.start_soon(runner.run, [one])
-                with anyio.fail_after(10):
-                    while not silent.counters.accepted:
-                        await anyio.sleep(0.01)
+                await until(lambda: silent.counters.accepted == 1)
                 await runner.stop()
     assert isinstance(one.error, errors.SubmitOutcomeUnknownError)
     assert one.error.billed == "unknown"

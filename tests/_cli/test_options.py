@@ -9,7 +9,7 @@ import pytest
 from ppinfra_async import Embedding, Extra, ImageType, Lora, Sampler
 from ppinfra_async._cli._behaviour import Behaviour
 from ppinfra_async._cli._messages import CommandError, ExitCode
-from ppinfra_async._cli._options import Ask, Printing, Service, limits, require_key
+from ppinfra_async._cli._options import Ask, Printing, Service, TaskService, limits, require_key
 from ppinfra_async.errors import InvalidRequestError
 from ppinfra_async.options import Limits
 
@@ -91,7 +91,7 @@ def test_a_quota_that_makes_no_sense_is_refused(text: str) -> None:
 
 def test_a_timeout_counts_for_the_whole_wait() -> None:
     """A task in work is waited for as long as the person said."""
-    polling = Service(timeout=3600).polling()
+    polling = TaskService(timeout=3600).polling()
     assert (polling.total_deadline, polling.processing_deadline) == (3600, 3600)
 
 
@@ -99,7 +99,14 @@ def test_a_timeout_counts_for_the_whole_wait() -> None:
 def test_a_timeout_that_is_no_time_is_refused(seconds: float) -> None:
     """The sentence names the option."""
     with pytest.raises(CommandError, match="--timeout must be above 0 seconds"):
-        Service(timeout=seconds).polling()
+        TaskService(timeout=seconds).polling()
+
+
+def test_tries_that_make_no_sense_are_refused() -> None:
+    """The sentence names the option."""
+    assert Service(attempts=3).retries().attempts == 3
+    with pytest.raises(CommandError, match="--attempts must be 1 or more, got 0"):
+        Service(attempts=0).retries()
 
 
 def test_a_missing_key_is_one_sentence_that_says_where_to_put_it() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import os
 import signal
+from contextlib import redirect_stderr
 
 import anyio
 import anyio.lowlevel
@@ -92,6 +95,27 @@ def test_a_traceback_is_shown_when_it_was_asked_for(capsys: Capture) -> None:
     err = capsys.readouterr().err
     assert err.startswith("cat.png: This is a bug in ppinfra: ZeroDivisionError: by zero.")
     assert "test_a_traceback_is_shown_when_it_was_asked_for" in err
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_log_lines_stay_off_the_terminal(debug: bool) -> None:  # noqa: FBT001  # a case of the table
+    """What matters in them is said in sentences; --debug shows them."""
+    root = logging.getLogger()
+    handlers, root.handlers = root.handlers, []
+    screen = Screen(debug=debug)
+    stream = io.StringIO()
+
+    async def work() -> None:
+        logging.getLogger("ppinfra_async").warning("a log line")
+        await anyio.lowlevel.checkpoint()
+
+    try:
+        with redirect_stderr(stream):
+            run(work, screen)
+    finally:
+        root.handlers = handlers
+        root.setLevel(logging.WARNING)
+    assert ("a log line" in stream.getvalue()) is debug
 
 
 @pytest.mark.parametrize(

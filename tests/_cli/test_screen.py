@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import os
-import subprocess
 import sys
+from contextlib import nullcontext, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 
-from ppinfra_async._cli._screen import Screen, is_live
+from ppinfra_async._cli._running import run
+from ppinfra_async._cli._screen import Screen, is_live, prepare_streams
 from tests._cli.commands import python
+from tests._cli.terminals import terminal
+from tests.waiting import until
 
+needs_terminals = pytest.mark.skipif(
+    sys.platform == "win32", reason="a system without pseudo terminals"
+)
 Capture = pytest.CaptureFixture[str]
 
 
@@ -78,24 +85,59 @@ def test_a_reader_who_has_left_is_no_error() -> None:
     assert (ended.returncode, ended.stderr) == (0, b"two\nFalse None\n")
 
 
+@pytest.mark.parametrize("which", ["stdout", "stderr"])
+def test_a_broken_stream_is_given_up(which: str, capsys: Capture) -> None:
+    """What cannot be written is dropped, and the other stream goes on."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    redirect = redirect_stdout if which == "stdout" else redirect_stderr
+    screen = Screen()
+    with os.fdopen(writing, "w") as broken, redirect(broken):
+        for _ in range(2):
+            screen.result("a result")
+            screen.say("a note")
+            screen.drain()
+    out, err = capsys.readouterr()
+    assert (out, err) == {
+        "stdout": ("", "a note\na note\n"),
+        "stderr": ("a result\na result\n", ""),
+    }[which]
+    assert screen.has_reader is (which == "stderr")
+    assert screen.output_error is None
+
+
+def test_a_closed_stream_is_given_up() -> None:
+    """A stream that was closed behind our back is no reason to stop."""
+    closed = io.StringIO()
+    closed.close()
+    screen = Screen()
+    with redirect_stdout(closed), redirect_stderr(closed):
+        screen.result("a result")
+        screen.say("a note")
+        screen.drain()
+    assert not screen.has_reader
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a system without /dev/full")
 def test_a_full_disk_behind_stdout_is_remembered() -> None:
     """Results that could not be written are an error of the command, said at its end."""
-    with Path("/dev/full").open("w") as full:
-        ended = python(_WRITE, stdout=full.fileno())
-    assert ended.returncode == 0
-    assert ended.stderr == b"two\nFalse [Errno 28] No space left on device\n"
+    screen = Screen()
+    with Path("/dev/full").open("w") as full, redirect_stdout(full):
+        screen.result("a result")
+        screen.drain()
+    assert screen.output_error is not None
+    assert screen.output_error.strerror == "No space left on device"
 
 
 def test_streams_that_do_not_exist_are_no_error() -> None:
     """A command started without stdout and stderr still does its work."""
-    ended = python(
-        "import sys; sys.stdout = sys.stderr = None\n"
-        "from ppinfra_async._cli._screen import Screen, prepare_streams, is_live\n"
-        "prepare_streams(); screen = Screen(); screen.result('x'); screen.say('y'); screen.drain()\n"
-        "assert not is_live()"
-    )
-    assert ended.returncode == 0
+    screen = Screen()
+    with redirect_stdout(None), redirect_stderr(None):
+        prepare_streams()
+        screen.result("a result")
+        screen.say("a note")
+        screen.drain()
+        assert not is_live()
 
 
 @pytest.mark.parametrize(
@@ -111,49 +153,54 @@ def test_any_file_name_can_be_written(encoding: str, written: bytes) -> None:
     assert ended.stdout == written
 
 
-_LIVE = """
-import anyio
-from ppinfra_async._cli._running import run
-from ppinfra_async._cli._screen import Screen
-screen = Screen()
-async def work():
-    with anyio.fail_after(20):
-        while not drawn:
-            await anyio.sleep(0.01)
-    screen.step("a step that the display shows")
-    screen.result("path.png")
-    screen.say("a note")
-drawn = []
-def view(now):
-    drawn.append(now)
-    return "the display"
-run(work, screen, view=view)
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="a system without pseudo terminals")
+@needs_terminals
 @pytest.mark.parametrize("results_too", [False, True])
 def test_on_a_terminal_the_display_is_redrawn_and_results_stay_whole(
     results_too: bool,  # noqa: FBT001  # a case of the table
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Results go to their own stream, or between two drawings when both are the same terminal."""
-    terminal, side = os.openpty()
-    try:
-        ended = python(
-            _LIVE,
-            stdout=side if results_too else subprocess.PIPE,
-            stderr=side,
-            environment={"TERM": "xterm", "COLUMNS": "80", "LINES": "25"},
-        )
-        shown = os.read(terminal, 100_000).decode()
-    finally:
-        os.close(terminal)
-        os.close(side)
-    assert ended.returncode == 0
+    monkeypatch.setenv("TERM", "xterm")
+    screen, drawn = Screen(), list[float]()
+
+    def view(now: float) -> str:
+        drawn.append(now)
+        return "the display"
+
+    async def work() -> None:
+        await until(lambda: bool(drawn))
+        screen.step("a step that the display shows")
+        screen.result("path.png")
+        screen.say("a note")
+
+    with terminal() as opened, redirect_stderr(opened.stream):
+        with redirect_stdout(opened.stream) if results_too else nullcontext():
+            assert is_live()
+            run(work, screen, view=view)
+        shown = opened.shown()
     assert "the display" in shown
     assert "a note\r\n" in shown
     assert "a step" not in shown
     assert ("path.png\r\n" in shown) is results_too
-    assert ended.stdout == (None if results_too else b"path.png\n")
+    assert capsys.readouterr().out == ("" if results_too else "path.png\n")
     # The cursor is given back.
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
+
+
+@needs_terminals
+@pytest.mark.parametrize(("variable", "value"), [("TERM", "dumb"), ("quiet", "")])
+def test_no_display_where_none_is_wanted(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A terminal that cannot redraw gets lines, and --quiet gets nothing."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv(variable, value)
+    screen = Screen(quiet=variable == "quiet")
+    with terminal() as opened, redirect_stderr(opened.stream):
+        with screen.showing(lambda now: f"never drawn {now}"):
+            screen.step("a step")
+            screen.say("a note")
+        screen.drain()
+        shown = opened.shown()
+    assert shown == ("a note\r\n" if screen.quiet else "a step\r\na note\r\n")

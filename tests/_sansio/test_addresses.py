@@ -210,6 +210,13 @@ def test_addresses_that_may_be_fetched(url: str) -> None:
         ("https://[::ffff:10.0.0.1]/1.png", "leads to a private address (::ffff:10.0.0.1)"),
         ("https://[64:ff9b::7f00:1]/1.png", "leads to a private address (64:ff9b::7f00:1)"),
         ("https://[fe80::1%25eth0]/1.png", "leads to a private address (fe80::1%eth0)"),
+        ("https://127.1/1.png", "hides its number (127.1)"),
+        ("https://127.1./1.png", "hides its number (127.1.)"),
+        ("https://2130706433/1.png", "hides its number (2130706433)"),
+        ("https://0177.0.0.1/1.png", "hides its number (0177.0.0.1)"),
+        ("https://0X7F000001/1.png", "hides its number (0X7F000001)"),
+        ("https://127.0.0.0x1/1.png", "hides its number (127.0.0.0x1)"),
+        ("https://１２７.0.0.1/1.png", "hides its number (１２７.0.0.1)"),
     ],
 )
 def test_addresses_that_must_not_be_fetched(url: str, why: str) -> None:

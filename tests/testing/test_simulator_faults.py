@@ -219,7 +219,7 @@ async def test_a_body_that_is_never_read(bare: "Connect") -> None:
                     sent += len(block)
             assert sent < 8 * 1024 * 1024
             assert simulator.open_connections == 1
-            connection = stream.extra(SocketAttribute.raw_socket)  # noqa: S610  # not Django
+            connection = stream.extra(SocketAttribute.raw_socket)  # not Django
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         await _until(lambda: simulator.open_connections == 0)
         simulator.faults.order("submit", Fault.never_read(0.05))
