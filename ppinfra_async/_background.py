@@ -2,7 +2,7 @@
 
 A task group opened in ``__aenter__`` would belong to the task that opened it, which breaks in
 fixtures and notebook cells, where opening and closing happen in different tasks. So the group lives
-in one task of its own, started on first use. This is the only ``create_task`` of the package.
+in one task of its own, started on first use. This is the only room that calls ``create_task``.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ class Background:
         self.closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
         self._group: TaskGroup | None = None
         self._ready = anyio.Event()
         self._stopping = anyio.Event()
@@ -120,6 +121,21 @@ class Background:
         self._stopping.set()
         if self._task is not None:
             await asyncio.wait([self._task])
+
+    async def outlast(self, ending: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run *ending* to its end, whatever happens to the caller meanwhile.
+
+        A cancelled caller waits for it all the same; one that is cancelled again leaves it running.
+        """
+        # Held by more than this frame: the loop keeps no task alive by itself.
+        self._ending = task = asyncio.create_task(ending(), name="ppinfra_async ending")
+        # anyio cancels again and again what is not shielded.
+        with anyio.CancelScope(shield=True):
+            try:
+                await asyncio.shield(task)
+            except asyncio.CancelledError:
+                await asyncio.wait([task])
+                raise
 
     async def _host(self) -> None:
         try:

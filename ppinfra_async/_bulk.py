@@ -18,9 +18,14 @@ _DOOMS_ALL = (InvalidKeyError, InsufficientBalanceError)
 
 
 async def run_all(
-    generate: Callable[[Request], Awaitable[TaskResult]], items: Iterable[Request | Job]
+    generate: Callable[[Request], Awaitable[TaskResult]],
+    items: Iterable[Request | Job],
+    give_back: Callable[[str], None],
 ) -> list[Outcome]:
-    """Run *generate* for all *items*; return the outcomes in input order."""
+    """Run *generate* for all *items*; return the outcomes in input order.
+
+    When that is cut short, the results that nobody will see are given back by their task id.
+    """
     jobs = [item if isinstance(item, Job) else Job(item) for item in items]
     outcomes: dict[int, Outcome] = {}
     shared = iter(enumerate(jobs))
@@ -34,9 +39,14 @@ async def run_all(
         async with anyio.create_task_group() as group:
             for _ in range(min(_WORKERS, len(jobs))):
                 group.start_soon(work)
-    except BaseExceptionGroup as group_error:
+    except BaseException as error:
+        for outcome in outcomes.values():
+            if outcome.error is None:
+                give_back(outcome.result.task_id)
+        if not isinstance(error, BaseExceptionGroup):
+            raise
         # A closed client or a crash: the same for every worker, so it leaves as itself.
-        raise first_in_group(group_error) from None
+        raise first_in_group(error) from None
     return [outcomes[index] for index in range(len(jobs))]
 
 

@@ -224,7 +224,7 @@ class Client:
         submitted: its outcomes carry that error.
         """
         self._background.check()
-        return await run_all(self.generate, requests)
+        return await run_all(self.generate, requests, self._give_back)
 
     def models(
         self,
@@ -279,12 +279,7 @@ class Client:
             return
         self._background.check_loop()
         self._background.closed = True
-        # Shielded: also in a cancelled task the ids of paid submits are waited for, briefly.
-        with anyio.CancelScope(shield=True):
-            await self._submitter.finish()
-            self._poller.close()
-            await self._background.stop()
-            await self._transport.close()
+        await self._background.outlast(self._end)
         # Only now: one that was cut short is finished by the next.
         self._closed = True
         if self._unclaimed:
@@ -295,9 +290,22 @@ class Client:
             )
         self._background.raise_crash()
 
+    async def _end(self) -> None:
+        await self._submitter.finish()
+        self._poller.close()
+        await self._background.stop()
+        await self._transport.close()
+
     async def _submit(self, request: Request, deadline: float) -> Task:
         self._background.check()
-        prepared = await self._prepared(request)
+        with anyio.CancelScope(deadline=deadline) as looking:
+            prepared = await self._prepared(request)
+        if looking.cancelled_caught:
+            raise TaskTimeoutError(
+                "The timeout passed while the request's pictures were looked at. Nothing was sent "
+                "or paid.",
+                billed="no",
+            )
         for event in prepared.reencoded:
             self._emit(event)
         try:
@@ -315,6 +323,9 @@ class Client:
 
     def _record(self, task_id: str, prepared: Prepared) -> None:
         self._unclaimed[task_id] = Task(task_id, prepared.request, self._task_tools)
+
+    def _give_back(self, task_id: str) -> None:
+        self._keep(Task(task_id, None, self._task_tools))
 
     def _keep(self, task: Task) -> None:
         self._unclaimed.setdefault(task.id, task)

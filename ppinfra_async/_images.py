@@ -32,6 +32,10 @@ MOST_BYTES = 128 * 1024 * 1024
 """Ceiling for one downloaded picture; a PNG of 2048² is at most about 17 MB."""
 
 _AT_ONCE = 16
+_MAY_BE_SLOW = 60.0
+"""Seconds after which a download has to have ``_SLOWEST`` bytes per second on average."""
+_SLOWEST = 1024
+
 _EXPIRED = {403, 404, 410}
 
 _SUFFIX = {ImageType.PNG: ".png", ImageType.JPEG: ".jpg", ImageType.WEBP: ".webp"}
@@ -133,13 +137,7 @@ async def _read_picture(fetched: Fetched, url: str, index: int) -> bytes:
     _check_status(fetched.status, url, index)
     if fetched.length is not None and fetched.length > MOST_BYTES:
         raise _too_long(index)
-    data = bytearray()
-    while piece := await fetched.read():
-        if len(data) + len(piece) > MOST_BYTES:
-            raise _too_long(index)
-        data += piece
-        if len(data) > 16 and image_format(data[:16]) is None:
-            _refuse(bytes(data[:128]), fetched.content_type, index)
+    data = await _read_all(fetched, url, index)
     if fetched.length is not None and len(data) != fetched.length:
         raise _not_downloaded(f"{len(data):,} of {fetched.length:,} bytes arrived", url, index)
     if image_format(data[:16]) is None:
@@ -147,6 +145,22 @@ async def _read_picture(fetched: Fetched, url: str, index: int) -> bytes:
     if not is_whole(data):
         raise _not_downloaded("the picture is cut short", url, index)
     return bytes(data)
+
+
+async def _read_all(fetched: Fetched, url: str, index: int) -> bytearray:
+    data = bytearray()
+    began = anyio.current_time()
+    while piece := await fetched.read():
+        if len(data) + len(piece) > MOST_BYTES:
+            raise _too_long(index)
+        data += piece
+        seconds = anyio.current_time() - began
+        if seconds > _MAY_BE_SLOW and len(data) < seconds * _SLOWEST:
+            # A byte now and then is progress to every single wait, and would never end.
+            raise _not_downloaded(f"only {len(data):,} bytes in {seconds:.0f} s", url, index)
+        if len(data) > 16 and image_format(data[:16]) is None:
+            _refuse(bytes(data[:128]), fetched.content_type, index)
+    return data
 
 
 def _check_status(status: int, url: str, index: int) -> None:
@@ -198,6 +212,8 @@ def _place(data: bytes, kind: ImageType, path: Path) -> Path:
             data = _pixels.converted(data, suffix)
         else:
             target = path.with_name(path.name + _SUFFIX[kind])
+    # A missing folder is told by its own name, not by that of a file nobody has heard of.
+    target.parent.stat()
     passing = target.with_name(f".{secrets.token_hex(8)}.part")
     try:
         with passing.open("xb") as file:

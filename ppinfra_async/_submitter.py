@@ -31,7 +31,7 @@ from ppinfra_async.errors import (
     SubmitOutcomeUnknownError,
     TaskTimeoutError,
 )
-from ppinfra_async.events import Event, SubmitDelayed, TaskAbandoned, TaskSubmitted
+from ppinfra_async.events import Event, SubmitAbandoned, SubmitDelayed, TaskAbandoned, TaskSubmitted
 from ppinfra_async.options import Limits, Retries, Timeouts
 
 _log = logging.getLogger("ppinfra_async")
@@ -165,14 +165,17 @@ class Submitter:
             self._report_abandoned(submission)
 
     def _report_abandoned(self, submission: Submission) -> None:
-        if submission.task_id is None:
-            return
-        _log.warning(
-            "Task %s was paid after its caller had left; it is in client.unfinished. "
-            "Wait for it with client.attach().",
-            submission.task_id,
-        )
-        self._emit(TaskAbandoned(task_id=submission.task_id))
+        if submission.task_id is not None:
+            _log.warning(
+                "Task %s was paid after its caller had left; it is in client.unfinished. "
+                "Wait for it with client.attach().",
+                submission.task_id,
+            )
+            self._emit(TaskAbandoned(task_id=submission.task_id))
+        elif isinstance(submission.error, SubmitOutcomeUnknownError):
+            # Its caller is gone and there is no id to keep: this is the only trace of the money.
+            _log.warning("Nobody was there to be told: %s", submission.error)
+            self._emit(SubmitAbandoned(error=submission.error))
 
     def _timeout(self, submission: Submission) -> PPInfraError:
         """Return what a caller is told whose timeout passed before its submit was through."""

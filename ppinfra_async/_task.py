@@ -91,7 +91,7 @@ class Task:
             return await self._finish(decode=decode)
         assert waiting.cancelled_caught  # noqa: S101  # the only way here
         raise TaskTimeoutError(
-            f"The task was not done within {timeout} s. It goes on and is billed; await the "
+            "The timeout passed before the task was done. It goes on and is billed; await the "
             "error's .task to wait on.",
             task_id=self.id,
             task=self,

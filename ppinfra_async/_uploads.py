@@ -60,7 +60,10 @@ async def prepare(request: Request, workers: anyio.CapacityLimiter) -> Prepared:
     Raises:
         InvalidRequestError: with everything that is wrong with any of them.
     """
-    return await anyio.to_thread.run_sync(_prepare, request, limiter=workers)
+    # A file on a dead network drive can take for ever; nothing is lost by not waiting for it.
+    return await anyio.to_thread.run_sync(
+        _prepare, request, limiter=workers, abandon_on_cancel=True
+    )
 
 
 def _prepare(request: Request) -> Prepared:

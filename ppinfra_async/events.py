@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from ppinfra_async.errors import PPInfraError
+from ppinfra_async.errors import PPInfraError, SubmitOutcomeUnknownError
 from ppinfra_async.requests import Request
 from ppinfra_async.results import TaskResult, TaskUpdate
 
@@ -68,6 +68,17 @@ class TaskAbandoned:
 
 
 @frozen(kw_only=True)
+class SubmitAbandoned:
+    """A submit may be paid, its caller was cancelled meanwhile, and no task id ever came.
+
+    Attributes:
+        error: What is known, with the request.
+    """
+
+    error: SubmitOutcomeUnknownError
+
+
+@frozen(kw_only=True)
 class TaskPolled:
     """The service said how a task stands.
 
@@ -107,6 +118,7 @@ Event = (
     | SubmitDelayed
     | TaskSubmitted
     | TaskAbandoned
+    | SubmitAbandoned
     | TaskPolled
     | PollFailed
     | ResultDelivered
@@ -117,6 +129,7 @@ __all__ = [
     "InputReencoded",
     "PollFailed",
     "ResultDelivered",
+    "SubmitAbandoned",
     "SubmitDelayed",
     "TaskAbandoned",
     "TaskPolled",

@@ -85,7 +85,13 @@ class ImageInput:
 
     @classmethod
     def from_bytes(cls, data: bytes | bytearray | memoryview, fit: int | None = None) -> ImageInput:
-        """Take the bytes of a picture file (PNG, JPEG or WebP)."""
+        """Take the bytes of a picture file (PNG, JPEG or WebP).
+
+        Raises:
+            BadInputError: when it is something else; ``bytes(5)`` would be five zeros.
+        """
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise BadInputError("must be bytes")
         return cls(data=bytes(data), fit=_checked_fit(fit))
 
     @classmethod

@@ -11,7 +11,7 @@ from urllib.parse import urljoin
 
 import anyio
 import pybase64
-from attrs import define, field
+from attrs import define, evolve, field
 
 from ppinfra_async import Timeouts
 from ppinfra_async._sansio.wire import BodyPlan, HttpCall, HttpReply, TransportFailure, Upload
@@ -84,7 +84,10 @@ class ScriptedTransport:
                 await anyio.sleep_forever()
             if isinstance(exchange.then, HttpReply) and exchange.whole:
                 return exchange.then
-            raise TransportFailure("the connection broke", committed=committed)
+            failure = TransportFailure("the connection broke", committed=committed)
+            if isinstance(exchange.then, HttpReply):
+                failure.arrived = evolve(exchange.then, body=exchange.then.body[:-1])
+            raise failure
         raise TransportFailure(f"nothing within {limit:g} s", committed=committed)
 
     @asynccontextmanager

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 
 import anyio
 import pytest
 
 from ppinfra_async._background import Background, first_in_group
+from tests.waiting import until
 
 
 async def divide() -> None:
@@ -245,6 +247,53 @@ def test_soon_is_silent_without_a_loop() -> None:
     background.soon(lambda: called.append("after"))
 
     assert called == []
+
+
+async def test_ending_outlasts_a_cancelled_caller() -> None:
+    """Who is cancelled while something ends leaves when it is over."""
+    log: list[str] = []
+
+    async def ending() -> None:
+        log.append("begun")
+        await anyio.sleep(0.01)
+        log.append("over")
+
+    caller = asyncio.ensure_future(Background().outlast(ending))
+    await until(lambda: log == ["begun"])
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert log == ["begun", "over"]
+
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await Background().outlast(ending)
+    assert log == ["begun", "over"] * 2
+
+
+async def test_caller_that_is_cancelled_again_leaves_the_ending_running() -> None:
+    """Two cancellations mean now; what has to end goes on by itself, though nobody holds it."""
+    log: list[str] = []
+    gate = anyio.Event()
+
+    async def ending() -> None:
+        log.append("begun")
+        await gate.wait()
+        log.append("over")
+
+    background = Background()
+    caller = asyncio.ensure_future(background.outlast(ending))
+    await until(lambda: log == ["begun"])
+    for _ in range(2):
+        caller.cancel()
+        await anyio.lowlevel.checkpoint()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    gc.collect()
+    assert log == ["begun"]
+
+    gate.set()
+    await until(lambda: log == ["begun", "over"])
 
 
 def test_first_in_group_unwraps_all_layers() -> None:

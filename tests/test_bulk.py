@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Iterable
+
 import anyio
 import anyio.lowlevel
 import pytest
 
-from ppinfra_async import Job, TaskResult, TaskStatus
+from ppinfra_async import Job, Outcome, TaskResult, TaskStatus
 from ppinfra_async._bulk import run_all
 from ppinfra_async.errors import (
     ContentRejectedError,
@@ -18,6 +20,8 @@ from ppinfra_async.errors import (
 )
 from ppinfra_async.requests import Request
 from tests.requesting import img2img
+
+Generate = Callable[[Request], Awaitable[TaskResult]]
 
 
 def prompt_of(request: Request) -> str:
@@ -31,6 +35,15 @@ async def succeed(request: Request) -> TaskResult:
     return TaskResult(task_id=f"task of {prompt_of(request)}", status=TaskStatus.SUCCEED)
 
 
+async def run(generate: Generate, items: Iterable[Request | Job]) -> list[Outcome]:
+    """Run *items* to their end; nothing is ever given back then."""
+
+    def give_back(task_id: str) -> None:
+        raise AssertionError(task_id)
+
+    return await run_all(generate, items, give_back)
+
+
 async def test_outcomes_stand_in_input_order() -> None:
     """Whoever is done first, the outcomes stand as the requests stood."""
 
@@ -38,7 +51,7 @@ async def test_outcomes_stand_in_input_order() -> None:
         await anyio.sleep(0.003 - 0.001 * int(prompt_of(request)))
         return await succeed(request)
 
-    outcomes = await run_all(last_first, [img2img(prompt=str(number)) for number in range(3)])
+    outcomes = await run(last_first, [img2img(prompt=str(number)) for number in range(3)])
 
     assert [outcome.index for outcome in outcomes] == [0, 1, 2]
     assert [outcome.result.task_id for outcome in outcomes] == [
@@ -53,7 +66,7 @@ async def test_job_brings_its_key() -> None:
     first, second = img2img(prompt="one"), img2img(prompt="two")
 
     items: list[Request | Job] = [Job(first, key="cat"), second]
-    outcomes = await run_all(succeed, iter(items))
+    outcomes = await run(succeed, iter(items))
 
     assert [(outcome.key, outcome.request) for outcome in outcomes] == [
         ("cat", first),
@@ -63,7 +76,7 @@ async def test_job_brings_its_key() -> None:
 
 async def test_nothing_to_do_is_an_empty_list() -> None:
     """No request, no outcome."""
-    assert await run_all(succeed, []) == []
+    assert await run(succeed, []) == []
 
 
 @pytest.mark.parametrize("kind", [ContentRejectedError, NotAllowedError, ServiceError])
@@ -76,7 +89,7 @@ async def test_one_failure_does_not_stop_the_others(kind: type[PPInfraError]) ->
         return await succeed(request)
 
     requests = [img2img(prompt=str(number)) for number in range(200)]
-    outcomes = await run_all(fail_second, requests)
+    outcomes = await run(fail_second, requests)
 
     assert [outcome.index for outcome in outcomes if outcome.error is not None] == [1]
     assert isinstance(outcomes[1].error, kind)
@@ -98,7 +111,7 @@ async def test_error_that_dooms_all_stops_what_was_not_begun(kind: type[PPInfraE
         return result
 
     requests = [img2img(prompt=str(number)) for number in range(500)]
-    outcomes = await run_all(refuse_fourth, requests)
+    outcomes = await run(refuse_fourth, requests)
 
     assert begun == [str(number) for number in range(64)]
     assert len(outcomes) == 500
@@ -119,7 +132,7 @@ async def test_few_are_under_way_at_once() -> None:
         under_way.remove(prompt_of(request))
         return result
 
-    await run_all(watch, [img2img(prompt=str(number)) for number in range(1000)])
+    await run(watch, [img2img(prompt=str(number)) for number in range(1000)])
 
     assert most == 64
 
@@ -131,7 +144,7 @@ async def test_crash_leaves_as_itself() -> None:
         raise RuntimeError("This client is closed.")
 
     with pytest.raises(RuntimeError, match=r"^This client is closed\.$"):
-        await run_all(crash, [img2img(), img2img()])
+        await run(crash, [img2img(), img2img()])
 
 
 async def test_cancelling_ends_all_workers() -> None:
@@ -146,7 +159,34 @@ async def test_cancelling_ends_all_workers() -> None:
         raise AssertionError
 
     with anyio.move_on_after(0.005) as scope:
-        await run_all(hang, [img2img(prompt="a"), img2img(prompt="b")])
+        await run(hang, [img2img(prompt="a"), img2img(prompt="b")])
 
     assert scope.cancelled_caught
     assert sorted(ended) == ["a", "b"]
+
+
+@pytest.mark.parametrize("way", ["cancelled", "crashed"])
+async def test_results_that_nobody_will_see_are_given_back(way: str) -> None:
+    """A list that is cut short loses no paid task: what was done already is known by its id."""
+    given_back: list[str] = []
+
+    async def generate(request: Request) -> TaskResult:
+        if prompt_of(request) == "bad":
+            raise ServiceError("no")
+        if prompt_of(request) == "last":
+            await anyio.sleep(0.005)
+            if way == "crashed":
+                raise RuntimeError("crash")
+            await anyio.sleep_forever()
+        return await succeed(request)
+
+    requests = [img2img(prompt=prompt) for prompt in ("one", "bad", "two", "last")]
+    if way == "crashed":
+        with pytest.raises(RuntimeError, match="crash"):
+            await run_all(generate, requests, given_back.append)
+    else:
+        with anyio.move_on_after(0.01) as scope:
+            await run_all(generate, requests, given_back.append)
+        assert scope.cancelled_caught
+
+    assert sorted(given_back) == ["task of one", "task of two"]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import traceback
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+from PIL import Image
 from yarl import URL
 
 from ppinfra_async import Client, ImageInput, Job, Limits, Polling, Retries, Timeouts
@@ -39,8 +41,13 @@ from tests.pictures import draw_picture
 from tests.requesting import img2img
 from tests.scripted import ScriptedTransport
 from tests.service import FAILED, PROCESSING, status
+from tests.waiting import until
 
 CLOSED_PORT = "http://127.0.0.1:9"
+
+
+def client_of(simulator: Simulator) -> Client:
+    return Client(simulator.api_key, base_url=simulator.url, polling=FAST_POLLING)
 
 
 def kinds(events: list[Event]) -> list[type[Event]]:
@@ -290,10 +297,11 @@ async def test_generate_without_decoding(client: Client) -> None:
 
 def time_out(transport: ScriptedTransport) -> None:
     """Let `generate` run into a timeout of a minute, and wait on with the handle in its error."""
+    client = Client("key", base_url=CLOSED_PORT)
+    client._connect(transport)
 
     async def main() -> None:
-        async with Client("key", base_url=CLOSED_PORT) as client:
-            client._connect(transport)
+        async with client:
             with pytest.raises(TaskTimeoutError) as caught:
                 await client.generate(img2img(), timeout=60)
             error = caught.value
@@ -305,7 +313,7 @@ def time_out(transport: ScriptedTransport) -> None:
                 await error.task
             assert not client.unfinished
 
-    run_in_virtual_time(main)
+    run_in_virtual_time(main, busy=lambda: client._images.workers.borrowed_tokens > 0)
     assert transport.paid == 1
 
 
@@ -329,6 +337,26 @@ async def test_timeout_before_anything_was_sent_has_no_task(simulator: Simulator
     error = caught.value
     assert (error.task, error.task_id, error.billed) == (None, None, "no")
     assert simulator.counters.accepted == 0
+
+
+async def test_timeout_while_pictures_are_looked_at_is_not_paid() -> None:
+    """A file that takes for ever, as on a dead network drive, does not hold the caller."""
+    awake = threading.Event()
+
+    class Stuck(Image.Image):
+        def load(self) -> Any:
+            awake.wait()
+            return super().load()
+
+    stuck = Stuck()
+    async with Client("key", base_url=CLOSED_PORT) as client:
+        try:
+            with pytest.raises(TaskTimeoutError, match="pictures were looked at") as caught:
+                await client.generate(img2img(image=stuck), timeout=0.01)
+        finally:
+            awake.set()
+
+    assert (caught.value.task, caught.value.billed) == (None, "no")
 
 
 async def test_timeout_that_does_not_pass_is_nothing(client: Client) -> None:
@@ -387,6 +415,22 @@ async def test_empty_balance_dooms_the_rest() -> None:
     assert [type(error) for error in errors] == [InsufficientBalanceError] * 97
     assert simulator.counters.accepted == 3
     assert simulator.counters.submit_starts <= 67
+
+
+async def test_cancelled_list_keeps_what_was_done() -> None:
+    """Results that nobody will see any more are tasks in `unfinished`."""
+    async with stopped_simulator() as (simulator, _), client_of(simulator) as client:
+        quick = Fault.outcome(processing=0)
+        simulator.faults.order("submit", quick, when=lambda call: "dog" in str(call.body))
+        many = asyncio.ensure_future(
+            client.generate_many([img2img(prompt="a dog"), img2img(prompt="a cat")])
+        )
+        await until(lambda: simulator.counters.downloads == 1 and len(client.unfinished) == 1)
+        many.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await many
+
+        assert {task.id for task in client.unfinished} == set(simulator.tasks)
 
 
 async def test_models_are_listed(client: Client) -> None:

@@ -333,6 +333,24 @@ async def test_close_is_idempotent(simulator: Simulator) -> None:
     await until(lambda: simulator.open_connections == 0)
 
 
+async def test_cancelled_close_is_finished_first(simulator: Simulator) -> None:
+    """Who is cancelled while closing leaves when everything is closed."""
+    before = asyncio.all_tasks()
+    simulator.faults.order("submit", Fault.delay(0.1))
+    client = client_of(simulator)
+    submitting = asyncio.ensure_future(client.submit(img2img()))
+    await until(lambda: simulator.counters.accepted == 1)
+    closing = asyncio.ensure_future(client.close())
+    await anyio.sleep(0.01)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+
+    assert (await submitting).id in simulator.tasks
+    await until(lambda: simulator.open_connections == 0)
+    await settled(len(before))
+
+
 async def test_close_that_was_cut_short_is_finished_by_the_next(simulator: Simulator) -> None:
     """A second cancellation may interrupt closing; nothing is left open for it."""
     before = asyncio.all_tasks()
@@ -342,7 +360,9 @@ async def test_close_that_was_cut_short_is_finished_by_the_next(simulator: Simul
     await until(lambda: simulator.counters.accepted == 1)
     closing = asyncio.ensure_future(client.close())
     await anyio.sleep(0.01)
-    closing.cancel()
+    for _ in range(2):
+        closing.cancel()
+        await anyio.lowlevel.checkpoint()
     with pytest.raises(asyncio.CancelledError):
         await closing
     assert len(asyncio.all_tasks()) > len(before)

@@ -17,6 +17,7 @@ EVENTS: list[Any] = [
     events.SubmitDelayed(error=errors.RateLimitedError("429"), wait=2.0),
     events.TaskSubmitted(task_id="t1", request=REQUEST),
     events.TaskAbandoned(task_id="t1"),
+    events.SubmitAbandoned(error=errors.SubmitOutcomeUnknownError("cut")),
     events.TaskPolled(update=UPDATE),
     events.PollFailed(task_id="t1", error=errors.ServiceError("500")),
     events.ResultDelivered(result=TaskResult(task_id="t1", status=TaskStatus.SUCCEED)),

@@ -23,6 +23,7 @@ from ppinfra_async._transport import Fetched
 from ppinfra_async.errors import BadImageError, DownloadError, ImageError, ResultExpiredError
 from ppinfra_async.results import ImageLink, Nsfw
 from ppinfra_async.testing import bomb_png
+from tests.loops import run_in_virtual_time
 from tests.pictures import draw_picture
 from tests.service import ScriptedService, Served
 
@@ -260,6 +261,28 @@ async def test_endless_body_is_ended_at_the_ceiling() -> None:
 
     assert caught.value.message == "Image 3 is longer than 134,217,728 bytes."
     assert (len(pieces), len(service.fetched)) == (2, 1)
+
+
+def test_drip_that_would_never_end_is_given_up() -> None:
+    """A byte now and then is progress to every single wait; a minute of it is enough."""
+
+    class Dripping(Served):
+        async def read(self) -> bytes:
+            await anyio.sleep(5)
+            return PNG[:20] if self.pieces.pop() else b"x"
+
+    async def open_it() -> Fetched:
+        return Dripping(pieces=[b"", *[b""] * 1000, PNG])
+
+    service = ScriptedService(downloads={URL: open_it})
+    source = Images(service, Retries(attempts=2, max_wait=0), lambda: 0.5)
+
+    async def main() -> None:
+        with pytest.raises(DownloadError, match="only 32 bytes in 65 s"):
+            await source.get(ImageLink(url=URL), 3, decode=True)
+        assert anyio.current_time() == 130
+
+    run_in_virtual_time(main)
 
 
 async def test_bomb_is_never_unpacked() -> None:

@@ -35,7 +35,7 @@ def test_example_runs(readme: str, tmp_path: Path, ppinfra_simulator: SimulatorT
     (tmp_path / "example.py").write_text(blocks(readme, "python")[0], encoding="utf-8")
 
     done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", "example.py"],
+        [sys.executable, "-W", "error", "example.py"],
         cwd=tmp_path,
         env={
             "PPINFRA_API_KEY": ppinfra_simulator.api_key,

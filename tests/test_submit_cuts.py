@@ -185,12 +185,16 @@ EARLY = {
 }
 
 
+# A refusal for the quota takes half a second at least.
+ROUNDS = {400: 10, 429: 2, 500: 10, 503: 2}
+
+
 async def answer_early(
     simulator: Simulator | SimulatorThread, status: int, seen: Counter[str]
 ) -> None:
     random = Random(status)
     async with payer(simulator, Timeouts()) as own:
-        for _ in range(10):
+        for _ in range(ROUNDS[status]):
             simulator.faults.order("submit", EARLY[status])
             got = await own.submit(request(random, 100_000, 3_000_000))
             seen[type(got.result).__name__] += 1
@@ -209,7 +213,7 @@ async def test_early_answers_are_understood(status: int) -> None:
         case 400:
             assert seen == {"InvalidRequestError": 10}
         case 429 | 503:
-            assert seen == {"str": 10, "RateLimitedError": 10}
+            assert seen == {"str": 2, "RateLimitedError": 2}
         case _:
             # A small body may be handed over whole before the answer is there.
             assert seen["str"] + seen["SubmitOutcomeUnknownError"] == 10
@@ -224,7 +228,7 @@ async def test_early_answers_of_a_server_beside_us_never_pay_twice(
     seen: Counter[str] = Counter()
     await answer_early(beside, status, seen)
 
-    assert seen.total() >= 10
+    assert seen.total() >= ROUNDS[status]
     assert set(seen) <= {
         "str",
         "InvalidRequestError",
@@ -268,9 +272,13 @@ async def test_cancelling_at_random_moments_loses_no_paid_task() -> None:
     outcomes: Counter[str] = Counter()
 
     async def one(client: Client, random: Random) -> None:
+        began = anyio.current_time()
+        returned.append((await client.submit(request(random, 400_000, 400_000))).id)
+        # Machines differ; moments are drawn around what a submit takes on this one.
+        span = 2 * (anyio.current_time() - began)
         for _ in range(20):
             task = asyncio.create_task(client.submit(request(random, 100, 400_000)))
-            await asyncio.wait([task], timeout=random.random() * 0.06)
+            await asyncio.wait([task], timeout=random.random() * span)
             task.cancel()
             await asyncio.wait([task])
             outcomes["cancelled" if task.cancelled() else "returned"] += 1

@@ -363,7 +363,7 @@ def test_ceiling_of_zero_is_no_reason_to_hurry() -> None:
     async def world(world: World) -> None:
         await world.submit()
 
-    assert world.transport.began == [0, 2]
+    assert world.transport.began == [0, 0.5]
 
 
 def test_refusals_for_the_quota_are_no_tries() -> None:

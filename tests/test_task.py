@@ -209,7 +209,7 @@ async def test_timeout_carries_the_handle_and_the_task_goes_on() -> None:
         assert isinstance(error, TaskTimeoutError)
         assert (error.task, error.task_id, error.billed) == (task, "t", "yes")
         assert error.message == (
-            "The task was not done within 0.01 s. It goes on and is billed; await the error's .task "
+            "The timeout passed before the task was done. It goes on and is billed; await the error's .task "
             "to wait on."
         )
         assert list(client.unfinished) == [task]

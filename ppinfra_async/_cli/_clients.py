@@ -10,22 +10,25 @@ from ppinfra_async._cli._options import Service, require_key
 from ppinfra_async._cli._saving import Folder
 from ppinfra_async._client import Client
 from ppinfra_async.events import Event
-from ppinfra_async.options import Limits
+from ppinfra_async.options import Limits, Polling
 
 
 def make_client(
     service: Service,
     *,
     limits: Limits | None = None,
+    polling: Polling | None = None,
     on_event: Callable[[Event], None] | None = None,
 ) -> Client:
     """Make a client for *service*; to be used on the event loop that runs next.
+
+    Without *polling* it is the service's own.
 
     Raises:
         CommandError: no key, no usable address or patience.
     """
     require_key()
-    polling, retries = service.polling(), service.retries()
+    polling, retries = polling or service.polling(), service.retries()
     try:
         return Client(
             base_url=service.base_url,

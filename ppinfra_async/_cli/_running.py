@@ -115,11 +115,11 @@ async def _until_stopped(work: Work, stop: Work | None) -> None:
 
 def _cancel_on_sigterm(ending: Ending) -> None:
     task = asyncio.current_task()
+    assert task is not None  # noqa: S101  # called in one
 
     def cancel() -> None:
         ending.was_terminated = True
-        if task is not None:
-            task.cancel()
+        task.cancel()
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, cancel)
 

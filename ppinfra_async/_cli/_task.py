@@ -20,6 +20,7 @@ from ppinfra_async._cli._running import run
 from ppinfra_async._cli._session import carry_out
 from ppinfra_async._client import Client
 from ppinfra_async.events import Event, PollFailed
+from ppinfra_async.options import Polling
 from ppinfra_async.results import TaskUpdate
 
 
@@ -49,7 +50,8 @@ def _show(ids: Sequence[str], service: Service, printing: Printing) -> ExitCode:
         if isinstance(event, PollFailed):
             next(look for look in looks if look.task_id == event.task_id).failed(event.error)
 
-    client = make_client(service, on_event=heard)
+    # Nothing is known of how long these tasks take, and the person wants to know now.
+    client = make_client(service, polling=Polling(max_interval=0.25), on_event=heard)
 
     async def work() -> None:
         async with client:

@@ -89,7 +89,6 @@ def _checked_unstructurer(cls: type[Any]) -> Callable[[Any], dict[str, Any]]:
 
 
 # --- JSON -> results ------------------------------------------------------------------------------
-
 LenientInt = NewType("LenientInt", int)
 LenientFloat = NewType("LenientFloat", float)
 LenientText = NewType("LenientText", str)
@@ -182,7 +181,7 @@ def read_task_id(tree: Any) -> str | None:
         if isinstance(place, dict):
             task_id = place.get("task_id")
             if isinstance(task_id, str) and task_id.strip():
-                return task_id
+                return task_id.strip()
     return None
 
 
@@ -206,7 +205,7 @@ def read_update(tree: Any, task_id: str) -> TaskUpdate:
         eta=task.eta,
         task_type=task.task_type,
         seed=_lenient_int(extra.get("seed")),
-        links=tuple(map(_link, _structure_each(answer.images, _ImagePart, "answer.images"))),
+        links=tuple(map(_link, answer.images)),
         timing=_timing(extra.get("debug_info")),
         raw=tree,
     )
@@ -258,7 +257,12 @@ def _structure_each(entries: list[Any], cls: type[T], path: str) -> list[T]:
     return [_structure(entry, cls, f"{path}[{index}]") for index, entry in enumerate(entries)]
 
 
-def _link(part: _ImagePart) -> ImageLink:
+def _link(entry: Any) -> ImageLink:
+    try:
+        part = _structure(entry, _ImagePart)
+    except UnreadableError:
+        # One odd entry must not hide the other pictures, which are paid.
+        return ImageLink()
     url = part.image_url or ""
     inline = _from_data_url(url) if url.startswith("data:") else None
     return ImageLink(
@@ -317,8 +321,6 @@ def _model(part: _ModelPart, entry: dict[str, Any]) -> Model:
 
 
 # --- the converter --------------------------------------------------------------------------------
-
-
 def _only(*accepted: type[Any]) -> Callable[[Any, Any], Any]:
     def hook(value: Any, kind: Any) -> Any:
         if type(value) not in accepted:

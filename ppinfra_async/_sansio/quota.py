@@ -16,8 +16,12 @@ from ppinfra_async.options import Limits
 
 _WINDOW = 60.0
 _GUARD = 1.0
+_SHORTEST_PAUSE = 0.5
 _FIRST_PAUSE = 2.0
 _LONGEST_PAUSE = 30.0
+
+_QUIET = 180.0
+"""Refusals further apart than this are not one story of refusals."""
 
 PATIENCE = 600.0
 """Seconds of nothing but refusals after which a submit is given up."""
@@ -34,6 +38,7 @@ class Quota:
     _not_before: float = field(default=float("-inf"), init=False)
     _pause: float = field(default=_FIRST_PAUSE, init=False)
     _refused_since: float | None = field(default=None, init=False)
+    _refused_at: float = field(default=float("-inf"), init=False)
     one_at_a_time: bool = field(default=False, init=False)
     """True once the service has refused something: the next goes when this one is answered."""
 
@@ -66,14 +71,16 @@ class Quota:
     def refused(self, now: float, retry_after: float | None) -> None:
         """Note a 429: everything waits for what the service asked, or longer each time."""
         self.one_at_a_time = True
-        # "0 seconds", asked or as the ceiling, would mean asking again without a break.
-        wait = min(retry_after or 0.0, self.longest_retry_after) or self._pause
+        # Less, asked or as the ceiling, would mean uploading again without a break.
+        asked = max(min(retry_after or 0.0, self.longest_retry_after), _SHORTEST_PAUSE)
+        wait = asked if retry_after else self._pause
         if now >= self._not_before:
             # Several that went together and were refused together are one refusal.
             self._pause = min(self._pause * 2, _LONGEST_PAUSE)
         self._not_before = max(self._not_before, now + wait)
-        if self._refused_since is None:
+        if self._refused_since is None or now - self._refused_at > _QUIET:
             self._refused_since = now
+        self._refused_at = now
 
     def hopeless(self, now: float) -> bool:
         """Tell whether nothing but refusals came for longer than ``PATIENCE``."""

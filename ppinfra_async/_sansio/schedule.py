@@ -27,6 +27,9 @@ _LAST_LOOK = 0.5
 _TOO_EARLY_FOR_404 = 10.0
 """A task may be unknown for a moment after its submit; nobody reports longer."""
 
+_ONCE_KNOWN = 30.0
+"""A task that the service has spoken of is not given up for one stray 404."""
+
 _TRY_LATER = {408, 425}
 
 _MOST_UNDER_WAY = 64
@@ -90,6 +93,13 @@ class _Waiting:
     asked: int = 0
     failures: int = 0
     processing_since: float | None = None
+    answered_at: float | None = None
+
+    def believed_until(self) -> float:
+        """Return until when the task is believed to exist, though the service does not know it."""
+        if self.answered_at is None:
+            return self.since + _TOO_EARLY_FOR_404
+        return self.answered_at + _ONCE_KNOWN
 
 
 @define
@@ -163,6 +173,7 @@ class Schedule:
         if entry is None:
             return
         entry.failures = 0
+        entry.answered_at = now
         if status is TaskStatus.PROCESSING and entry.processing_since is None:
             entry.processing_since = now
             entry.deadline = min(entry.deadline, now + self.polling.processing_deadline)
@@ -189,7 +200,7 @@ class Schedule:
         entry = self._waiting.get(task_id)
         status = error.status if isinstance(error, errors.ServiceError) else None
         if isinstance(error, errors.TaskNotFoundError) or status == 404:
-            return entry is not None and now - entry.since < _TOO_EARLY_FOR_404
+            return entry is not None and now < entry.believed_until()
         if isinstance(error, errors.RateLimitedError | errors.ProtocolError):
             return True
         is_final = status in range(400, 500) and status not in _TRY_LATER

@@ -23,7 +23,7 @@ from attrs import frozen
 
 from ppinfra_async import errors
 from ppinfra_async._sansio import codec
-from ppinfra_async._sansio.wire import HttpReply, TransportFailure, error_of
+from ppinfra_async._sansio.wire import HttpReply, TransportFailure, error_of, names_an_error
 from ppinfra_async.errors import PPInfraError
 from ppinfra_async.requests import Request
 
@@ -77,7 +77,9 @@ def judge_reply(reply: HttpReply, *, committed: bool, request: Request) -> Verdi
     if 200 <= reply.status < 300:
         if task_id := _task_id(reply):
             return Accepted(task_id, reply.trace_id)
-        if body and body.says_no:
+        if reason == "SERVICE_NOT_AVAILABLE" or isinstance(_said(reply), errors.RateLimitedError):
+            return Throttled(_throttled(reply), reply.retry_after)
+        if body and (body.says_no or _is_a_no(_said(reply))):
             return Refused(error_of(reply))
     elif reason == "SERVICE_NOT_AVAILABLE" or _is_throttling(reply):
         return Throttled(_throttled(reply), reply.retry_after)
@@ -88,6 +90,10 @@ def judge_reply(reply: HttpReply, *, committed: bool, request: Request) -> Verdi
 
 def judge_failure(failure: TransportFailure, *, request: Request) -> Verdict:
     """Judge a submit that got no reply."""
+    arrived = failure.arrived
+    # A reply cut after its JSON has told all that we need.
+    if arrived is not None and 200 <= arrived.status < 300 and (task_id := _task_id(arrived)):
+        return Accepted(task_id, arrived.trace_id)
     if failure.changed_input and not failure.committed:
         return Refused(errors.InvalidRequestError(failure.changed_input))
     return _without_answer(failure.what, None, committed=failure.committed, request=request)
@@ -96,6 +102,19 @@ def judge_failure(failure: TransportFailure, *, request: Request) -> Verdict:
 def _is_throttling(reply: HttpReply) -> bool:
     # By reason first: a 429 that says that the key is wrong would be waited for in vain.
     return 400 <= reply.status < 500 and isinstance(error_of(reply), errors.RateLimitedError)
+
+
+def _said(reply: HttpReply) -> PPInfraError | None:
+    """Return the error that a reply names by its reason, whatever its status says."""
+    body = codec.read_error(reply.body)
+    return error_of(reply) if body and names_an_error(body.reason) else None
+
+
+def _is_a_no(error: PPInfraError | None) -> bool:
+    # That the service failed at something, such as TASK_FAILED, does not say that nothing was paid.
+    if isinstance(error, errors.ServiceError):
+        return error.reason == "CREATE_TASK_FAILED"
+    return error is not None
 
 
 def _is_clear_refusal(status: int, reason: str) -> bool:

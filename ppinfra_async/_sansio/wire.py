@@ -146,6 +146,7 @@ class TransportFailure(Exception):  # noqa: N818  # not an error for users: the 
         what: What happened, as a clause: ``the server cut the connection``.
         committed: True when the commit piece had been handed over.
         changed_input: Set when the failure is ours: a picture changed while it was sent.
+        arrived: What had come of a reply that did not come whole, or None.
     """
 
     def __init__(self, what: str, *, committed: bool = False, changed_input: str = "") -> None:
@@ -153,6 +154,7 @@ class TransportFailure(Exception):  # noqa: N818  # not an error for users: the 
         self.what = what
         self.committed = committed
         self.changed_input = changed_input
+        self.arrived: HttpReply | None = None
 
 
 # --- calls ----------------------------------------------------------------------------------------
@@ -310,6 +312,11 @@ _ADVICE: dict[type[PPInfraError], str] = {
 }
 
 
+def names_an_error(reason: str) -> bool:
+    """Tell whether *reason* is one of the service's documented names of errors."""
+    return reason in _BY_REASON
+
+
 def error_of(reply: HttpReply, *, task_id: str | None = None) -> PPInfraError:
     """Return the error that an error reply stands for: by ``reason`` first, then by status."""
     body = codec.read_error(reply.body)
@@ -350,7 +357,8 @@ def _unreadable(reply: HttpReply, why: str, *, task_id: str | None = None) -> er
         task_id=task_id,
         trace_id=reply.trace_id,
         billed="yes" if task_id else "no",
-        retryable=True,
+        # A 4xx page to a submit would only be shown again.
+        retryable=task_id is not None or not 400 <= reply.status < 500,
         status=reply.status,
         body=reply.text,
     )

@@ -57,12 +57,16 @@ class AiohttpTransport:
     async def send(self, call: HttpCall, commit: CommitPoint | None = None) -> HttpReply:
         """See ``Transport``."""
         commit = commit or CommitPoint()
+        arriving = _Arriving()
         try:
             if call.body is None:
                 return await self._ask(call)
-            return await self._submit(call, call.body, commit)
+            return await self._submit(call, call.body, commit, arriving)
+        except TransportFailure as failed:
+            failure = failed
         except _FAILURES as error:
             failure = failure_of(error, commit)
+        failure.arrived = arriving.reply
         # Raised out here: while the other one is handled it would become its context.
         commit.raise_objection()
         raise failure
@@ -70,20 +74,22 @@ class AiohttpTransport:
     async def _ask(self, call: HttpCall) -> HttpReply:
         with anyio.move_on_after(self._timeouts.poll):
             async with self._open("poll", call, None) as response:
-                return await _whole(response)
+                return await _Arriving().whole(response)
         raise TransportFailure(f"no answer within {self._timeouts.poll:g} s")
 
-    async def _submit(self, call: HttpCall, plan: BodyPlan, commit: CommitPoint) -> HttpReply:
+    async def _submit(
+        self, call: HttpCall, plan: BodyPlan, commit: CommitPoint, arriving: _Arriving
+    ) -> HttpReply:
         phase = Phase("the connection was not made", self._timeouts.connect)
         body = StreamedBody(plan, commit, phase, self._timeouts, self._readers)
         with phase.scope:
             async with self._open("submit", call, body) as response:
                 if commit.passed:
-                    return await _whole(response)
+                    return await arriving.whole(response)
                 # An answer to less than the request: keep the rest back, so that "not sent" stays
                 # true, and do not use a connection again that stopped in the middle of a body.
                 body.hold_back()
-                reply = await _whole(response)
+                reply = await arriving.whole(response)
                 response.close()
                 return reply
         # Only a deadline of ours leads here: a caller's cancellation goes on.
@@ -200,14 +206,28 @@ class _Fetched:
         raise failure
 
 
-async def _whole(response: aiohttp.ClientResponse) -> HttpReply:
-    body = bytearray()
-    while chunk := await response.content.readany():
-        body += chunk
-        if len(body) > _LARGEST_REPLY:
-            raise TooLongError(f"the answer is longer than {_LARGEST_REPLY:,} bytes")
-    headers = {name.lower(): value for name, value in response.headers.items()}
-    return HttpReply(status=response.status, headers=headers, body=bytes(body))
+class _Arriving:
+    """A reply, as far as it has come.
+
+    Attributes:
+        reply: Status, headers and what there is of the body, or None before the headers.
+    """
+
+    def __init__(self) -> None:
+        self.reply: HttpReply | None = None
+
+    async def whole(self, response: aiohttp.ClientResponse) -> HttpReply:
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        body = bytearray()
+        try:
+            while chunk := await response.content.readany():
+                body += chunk
+                if len(body) > _LARGEST_REPLY:
+                    raise TooLongError(f"the answer is longer than {_LARGEST_REPLY:,} bytes")
+        finally:
+            reply = HttpReply(status=response.status, headers=headers, body=bytes(body))
+            self.reply = reply
+        return reply
 
 
 def _proxies(network: Network) -> Proxies:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from enum import Enum
 from typing import Any, Self, TypeVar, cast
 
@@ -208,7 +209,10 @@ def as_member(kind: type[E], value: Any) -> Any:
 
 def as_dict(value: Any) -> Any:
     """Convert a mapping to a dict of our own; the rule reports the rest."""
-    return dict(value) if isinstance(value, Mapping) else value
+    if not isinstance(value, Mapping):
+        return value
+    # What is not JSON may not be copyable either, or too deep for it.
+    return deepcopy(dict(value)) if is_json(dict(value), _DEEPEST_JSON + 1) else dict(value)
 
 
 def as_tuple(value: Any) -> Any:

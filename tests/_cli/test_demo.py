@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import threading
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from ppinfra_async._cli._demo import demo
+from ppinfra_async._cli._demo import _Source, _write_page, demo
+from ppinfra_async._cli._messages import CommandError
 from ppinfra_async._cli._options import Printing
+from ppinfra_async._cli._saving import Folder
 from ppinfra_async.testing import Settings
 from tests._cli.commands import Call, Finished, finish, start
 from tests._cli.terminals import interrupting
@@ -107,6 +110,24 @@ def test_nothing_is_left_behind_when_nothing_came_of_it(
     assert not (tmp_path / "demo").exists()
 
 
+def test_a_simulator_that_cannot_listen_is_one_sentence(
+    picture_file: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    """The demo says why, and leaves no folder behind."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        code = demo(
+            picture_file,
+            Printing(),
+            out=tmp_path / "demo",
+            open_page=False,
+            settings=Settings(port=taken.getsockname()[1]),
+            polling=FAST_POLLING,
+        )
+    assert code == 2
+    assert "ppinfra: The simulator cannot start (" in capsys.readouterr().err
+    assert not (tmp_path / "demo").exists()
+
+
 def is_working() -> bool:
     """Tell whether an event loop has had something to do for its worker threads."""
     return any("AnyIO" in thread.name for thread in threading.enumerate())
@@ -143,6 +164,13 @@ def test_the_page_is_opened_on_request(
     assert ended.code == 0
     opened = (tmp_path / "opened").read_text().strip()
     assert opened == (tmp_path / "demo" / "index.html").as_uri()
+
+
+def test_a_page_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    """A disk that is full by then is said, without a traceback."""
+    gone = Folder(tmp_path / "gone")
+    with pytest.raises(CommandError, match=r"^The page cannot be written \(No such file"):
+        _write_page(gone, _Source("cat.png", b"picture"), [])
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -87,6 +88,16 @@ async def test_a_table_is_drawn_when_all_is_there(client: Client) -> None:
     await listing.read(client, "vae", None, 3)
     assert len(found) == 3
     assert screen.is_empty
+
+
+async def test_the_list_ends_when_nobody_reads(client: Client) -> None:
+    """The model after which the reader left is the last one."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    screen, found = Screen(), list[Model]()
+    with os.fdopen(writing, "w") as broken, redirect_stdout(broken):
+        await _Listing(screen, Printing(), found, as_table=False).read(client, None, None, 1000)
+    assert len(found) == 1
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a system without pseudo terminals")

@@ -65,7 +65,13 @@ def test_two_sources_of_the_same_name_do_not_collide() -> None:
     assert stems_of(sources) == ["cat", "cat-2", "Cat-3", "cat-2-2"]
 
 
-@given(st.lists(st.sampled_from(["cat.png", "CAT.png", "cat-2.png", "cat-2-2.png", ".png", "-.x"])))
+@given(
+    st.lists(
+        st.sampled_from(
+            ["cat.png", "CAT.png", "cat-2.png", "cat-2-2.png", "CAT-2.png", ".png", "-.x"]
+        )
+    )
+)
 def test_stems_are_all_different(sources: list[str]) -> None:
     """However the sources are called, no two jobs share a stem."""
     stems = [stem.casefold() for stem in stems_of(sources)]

@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import signal
+import sys
 from contextlib import redirect_stderr
 
 import anyio
@@ -15,6 +16,7 @@ import pytest
 from ppinfra_async._cli._messages import CommandError, ExitCode
 from ppinfra_async._cli._running import report, run
 from ppinfra_async._cli._screen import Screen
+from tests._cli.terminals import terminal
 
 Capture = pytest.CaptureFixture[str]
 
@@ -138,6 +140,31 @@ def test_an_interruption_lets_the_work_end_by_itself(number: int, code: ExitCode
         stopped.set()
 
     assert run(work, Screen(), stop=stop).code is code
+    assert happened == ["stop", "work ended"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a system without pseudo terminals")
+def test_a_broken_display_lets_the_work_end_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bug in what is drawn must not lose what is paid."""
+    monkeypatch.setenv("TERM", "xterm")
+    happened: list[str] = []
+    stopped = anyio.Event()
+
+    async def work() -> None:
+        await stopped.wait()
+        await anyio.lowlevel.checkpoint()
+        happened.append("work ended")
+
+    async def stop() -> None:
+        happened.append("stop")
+        stopped.set()
+
+    def view(now: float) -> str:
+        raise ZeroDivisionError(now)
+
+    with terminal() as opened, redirect_stderr(opened.stream):
+        ending = run(work, Screen(), stop=stop, view=view)
+    assert ending.code is ExitCode.BUG
     assert happened == ["stop", "work ended"]
 
 

@@ -196,8 +196,8 @@ def test_a_refusal_counts_beside_a_pinned_limit() -> None:
 def test_nothing_but_refusals_is_given_up() -> None:
     """After ten minutes without a single success, counted from the first refusal."""
     quota = Quota(Limits())
-    quota.refused(0, None)
-    quota.refused(500, None)
+    for when in range(0, 600, 100):
+        quota.refused(when, None)
     assert PATIENCE == 600
     assert not quota.hopeless(600)
     assert quota.hopeless(601)
@@ -207,6 +207,24 @@ def test_nothing_but_refusals_is_given_up() -> None:
     quota.refused(700, None)
     assert not quota.hopeless(1300)
     assert quota.hopeless(1301)
+
+
+def test_refusals_far_apart_are_not_one_story() -> None:
+    """An app that asks once in an hour is not given up for the 429 of an hour ago."""
+    quota = Quota(Limits())
+    quota.refused(0, None)
+    quota.refused(3600, None)
+
+    assert not quota.hopeless(3601)
+
+
+@pytest.mark.parametrize("ceiling", [0, 60])
+def test_no_refusal_is_answered_at_once(ceiling: float) -> None:
+    """However short a pause is asked or allowed, a picture is not uploaded again within half a second."""
+    quota = Quota(Limits(), longest_retry_after=ceiling)
+    quota.refused(10, 0.001)
+
+    assert quota.ready_at(1, 10) == 10.5
 
 
 waits = st.none() | st.floats(0, 100)

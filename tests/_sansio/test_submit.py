@@ -46,6 +46,8 @@ THROTTLED: list[tuple[int, Any]] = [
     (403, {"reason": "RATE_LIMIT_EXCEEDED"}),
     (503, {"code": 503, "reason": "SERVICE_NOT_AVAILABLE", "message": "overload"}),
     (500, {"reason": "SERVICE_NOT_AVAILABLE"}),
+    (200, {"code": 429, "reason": "RATE_LIMIT_EXCEEDED"}),
+    (200, {"reason": "SERVICE_NOT_AVAILABLE"}),
 ]
 
 REFUSED: list[tuple[int, Any, type[errors.PPInfraError]]] = [
@@ -71,6 +73,8 @@ REFUSED: list[tuple[int, Any, type[errors.PPInfraError]]] = [
     (200, {"code": 7, "msg": "balance"}, errors.InsufficientBalanceError),
     (200, {"code": -1, "msg": "internal"}, errors.ServiceError),
     (200, {"code": 400, "reason": "ILLEGAL_PROMPT"}, errors.ContentRejectedError),
+    (200, {"reason": "ILLEGAL_PROMPT"}, errors.ContentRejectedError),
+    (200, {"reason": "INVALID_API_KEY"}, errors.InvalidKeyError),
     (500, {"code": 500, "reason": "CREATE_TASK_FAILED"}, errors.ServiceError),
     (503, {"reason": "CREATE_TASK_FAILED"}, errors.ServiceError),
 ]
@@ -83,7 +87,6 @@ OPEN: list[tuple[int, Any]] = [
     (200, {"code": 0, "msg": "", "data": {}}),
     (200, {"code": 200}),
     (200, {"code": 201, "message": "created"}),
-    (200, {"reason": "ILLEGAL_PROMPT"}),
     (200, []),
     (200, HTML),
     (200, b""),
@@ -283,3 +286,22 @@ def test_every_reply_has_a_verdict(*, given_reply: HttpReply, committed: bool) -
         case Unknown(error):
             assert committed
             assert (error.billed, error.retryable) == ("unknown", False)
+
+
+@pytest.mark.parametrize(
+    ("arrived", "kind"),
+    [
+        (HttpReply(status=200, body=b'{"task_id":"t1"}'), Accepted),
+        (HttpReply(status=200, body=b'{"task_id":"t'), Unknown),
+        (HttpReply(status=500, body=b'{"task_id":"t1"}'), Unknown),
+        (None, Unknown),
+    ],
+)
+def test_an_id_that_arrived_is_not_lost_with_the_rest(
+    arrived: HttpReply | None, kind: type[Any]
+) -> None:
+    """A reply that was cut after its JSON has told all that we need."""
+    failure = TransportFailure("the answer was cut short", committed=True)
+    failure.arrived = arrived
+
+    assert type(judge_failure(failure, request=REQUEST)) is kind

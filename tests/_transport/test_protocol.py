@@ -103,6 +103,19 @@ async def test_answer_cut_in_its_middle_is_committed(stage: Staged) -> None:
     assert failure.committed is True
 
 
+async def test_what_arrived_of_an_answer_is_kept(stage: Staged) -> None:
+    """Its beginning may be all that is needed to find a paid task."""
+    async with stage(Exchange(whole=False)) as on:
+        cut = await failure_of(on.transport.send(submit_call()))
+    async with stage(Exchange(then="cut")) as on:
+        nothing = await failure_of(on.transport.send(submit_call()))
+
+    assert cut.arrived is not None
+    assert (cut.arrived.status, cut.arrived.body) == (200, ACCEPTED.body[:-1])
+    assert cut.arrived.headers["x-trace-id"] == "trace-1"
+    assert nothing.arrived is None
+
+
 async def test_failure_names_what_happened_and_why(stage: Staged) -> None:
     """The clause is for a message, and a cut status call is not committed."""
     async with stage(Exchange(then="cut")) as on:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import gzip
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -490,6 +493,79 @@ async def test_concurrent_submits_do_not_wait_for_each_other() -> None:
         group.cancel_scope.cancel()
 
     assert reply.status == 200
+
+
+TROUBLED = """
+import asyncio, sys
+from pathlib import Path
+import anyio
+from ppinfra_async import Timeouts
+from ppinfra_async._sansio.wire import TransportFailure, Upload
+from tests._transport.stages import act, real_transport, serve
+from tests.exchanges import Exchange, Page, submit_call
+from tests.raw_server import raw_server
+
+SCRIPT = [
+    Exchange(takes_body=False, then="cut"),
+    Exchange(then="cut"),
+    Exchange(takes_body=False),
+    Exchange(takes_body=False, then="silence"),
+    Exchange(whole=False),
+    Exchange(then="garbage"),
+    Exchange(then="silence"),
+    Exchange(takes_body=False, then="silence"),
+]
+TIMEOUTS = Timeouts(upload_stall=0.1, submit_reply=0.1, download_stall=0.1)
+
+async def main(path):
+    status = path.stat()
+    size = status.st_size
+    upload = Upload(path=path, size=size, modified_ns=status.st_mtime_ns)
+    script = list(SCRIPT)
+
+    async def handle(connection):
+        while await act(connection, script.pop(0)):
+            pass
+
+    async def pages(connection):
+        await serve(connection, {"/": Page(pieces=(b"x",), length=9, then="silence")})
+
+    async with (
+        raw_server(handle, receive_buffer=32768) as server,
+        raw_server(pages) as images,
+        real_transport(server.port, TIMEOUTS) as transport,
+    ):
+        for _ in SCRIPT[:-1]:
+            try:
+                await transport.send(submit_call(b"[", upload, b"]"))
+            except TransportFailure:
+                pass
+        for after in (0, 0.01, 0.03):
+            script.append(SCRIPT[-1])
+            with anyio.move_on_after(after):
+                await transport.send(submit_call(b"[", upload, b"]"))
+        async with transport.fetch(f"http://127.0.0.1:{images.port}/") as fetched:
+            await fetched.read()
+            await transport.close()
+
+asyncio.run(main(Path(sys.argv[1])))
+"""
+
+
+def test_troubles_are_silent_in_development_mode(tmp_path: Path) -> None:
+    """No socket, file, task or coroutine is forgotten, whatever went wrong."""
+    picture = tmp_path / "cat.png"
+    picture.write_bytes(bytes(8_000_000))
+    done = subprocess.run(  # noqa: S603  # our own interpreter
+        [sys.executable, "-X", "dev", "-W", "error", "-c", TROUBLED, str(picture)],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
 
 
 # --- what is said ---------------------------------------------------------------------------------
