@@ -41,6 +41,13 @@ def test_bytes_of_all_kinds(kind: Any) -> None:
     assert type(ImageInput.of(buffer).data) is bytes
 
 
+@pytest.mark.parametrize("value", [5, "abc", None, [1, 2], Path("a")])
+def test_what_is_not_bytes_is_refused(value: Any) -> None:
+    """`bytes(5)` would be five zeros."""
+    with pytest.raises(BadInputError, match="must be bytes"):
+        ImageInput.from_bytes(value)
+
+
 def test_a_buffer_may_change_afterwards() -> None:
     """What is sent is what was given."""
     buffer = bytearray(b"abc")

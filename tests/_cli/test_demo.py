@@ -47,7 +47,8 @@ def ran(
 
 def test_a_person_with_nothing_sees_pictures_and_a_page(tmp_path: Path) -> None:
     """No key, no picture, no network: a real process draws one and says where everything is."""
-    ended = finish(start("demo", cwd=tmp_path))
+    nowhere = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
+    ended = finish(start("demo", cwd=tmp_path, environment=nowhere))
     assert ended.code == 0
     assert ended.out == "ppinfra-demo/index.html\n"
     folder = tmp_path / "ppinfra-demo"

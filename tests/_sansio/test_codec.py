@@ -586,6 +586,7 @@ def test_reading_any_json_as_an_update_raises_nothing_else(tree: Any) -> None:
         ({"task_id": "", "data": {"task_id": "t1"}}, "t1"),
         ({"task_id": "flat", "data": {"task_id": "nested"}}, "flat"),
         ({"code": 200, "data": {"task_id": "t1"}}, "t1"),
+        ({"task_id": " t1\n"}, "t1"),
         ({"task_id": "  "}, None),
         ({"task_id": 5}, None),
         ({"task_id": True}, None),

@@ -489,3 +489,15 @@ def test_a_new_task_may_be_unknown_for_a_moment(error: errors.PPInfraError) -> N
     assert schedule.is_transient("t", error, 109.9)
     assert not schedule.is_transient("t", error, 110)
     assert not schedule.is_transient("nobody", error, 100)
+
+
+@pytest.mark.parametrize("error", EARLY, ids=kind_of)
+def test_a_known_task_is_not_given_up_for_one_stray_404(error: errors.PPInfraError) -> None:
+    """For half a minute after the service last spoke of it."""
+    schedule = calm()
+    schedule.watch("t", 0, 0.5)
+    schedule.answered("t", QUEUED, 100, 0.5)
+    schedule.failed("t", 110, 0.5)
+
+    assert schedule.is_transient("t", error, 129.9)
+    assert not schedule.is_transient("t", error, 130)

@@ -30,6 +30,8 @@ ACCEPTED: list[tuple[int, Any]] = [
     (200, {"code": 0, "msg": "", "data": {"task_id": "t1"}}),
     (200, {"code": 200, "data": {"task_id": "t1"}}),
     (200, {"code": 7, "msg": "odd", "task_id": "t1"}),
+    (200, {"task_id": " t1\n"}),
+    (200, {"reason": "ILLEGAL_PROMPT", "task_id": "t1"}),
     (201, {"task_id": "t1"}),
     (202, {"task_id": "t1", "provider_request_id": "p"}),
 ]
@@ -75,6 +77,7 @@ REFUSED: list[tuple[int, Any, type[errors.PPInfraError]]] = [
     (200, {"code": 400, "reason": "ILLEGAL_PROMPT"}, errors.ContentRejectedError),
     (200, {"reason": "ILLEGAL_PROMPT"}, errors.ContentRejectedError),
     (200, {"reason": "INVALID_API_KEY"}, errors.InvalidKeyError),
+    (200, {"reason": "CREATE_TASK_FAILED"}, errors.ServiceError),
     (500, {"code": 500, "reason": "CREATE_TASK_FAILED"}, errors.ServiceError),
     (503, {"reason": "CREATE_TASK_FAILED"}, errors.ServiceError),
 ]
@@ -87,6 +90,10 @@ OPEN: list[tuple[int, Any]] = [
     (200, {"code": 0, "msg": "", "data": {}}),
     (200, {"code": 200}),
     (200, {"code": 201, "message": "created"}),
+    (200, {"reason": "NEVER_HEARD_OF"}),
+    (200, {"reason": "UNKNOWN"}),
+    (200, {"reason": "TASK_FAILED"}),
+    (200, {"code": 0, "reason": "BILLING_FAILED"}),
     (200, []),
     (200, HTML),
     (200, b""),

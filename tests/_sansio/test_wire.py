@@ -138,7 +138,14 @@ def test_a_failure_says_what_happened() -> None:
     failure = TransportFailure("the server cut the connection", committed=True)
 
     assert str(failure) == failure.what == "the server cut the connection"
-    assert (failure.committed, failure.changed_input) == (True, "")
+    assert (failure.committed, failure.changed_input, failure.arrived) == (True, "", None)
+
+
+def test_names_of_errors() -> None:
+    """The documented ones; anything else may be a word of a success."""
+    assert wire.names_an_error("ILLEGAL_PROMPT")
+    assert not wire.names_an_error("")
+    assert not wire.names_an_error("illegal_prompt")
 
 
 # --- replies --------------------------------------------------------------------------------------

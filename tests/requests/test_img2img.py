@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import attrs
@@ -343,13 +344,26 @@ def test_further_keys_are_a_mapping(wrong: Any) -> None:
     assert (found.path, found.rule) == ("more", "must be a mapping from key to plain JSON")
 
 
+def test_what_cannot_be_copied_is_a_violation() -> None:
+    """Not an accident while the request is built."""
+    deep: Any = 1
+    for _ in range(5000):
+        deep = [deep]
+
+    values: list[Any] = [deep, iter([]), (word for word in "ab"), Lock()]
+    for value in values:
+        found = violation(more={"key": value})
+        assert (found.path, found.rule) == ("more['key']", "must be plain JSON")
+
+
 def test_further_keys_are_not_shared() -> None:
     """Neither with the caller's dict nor with other requests."""
-    mine = {"key": 1}
+    mine: dict[str, Any] = {"key": 1, "list": [{"deep": 1}]}
     request = img2img(more=mine)
     mine["key"] = 2
+    mine["list"][0]["deep"] = 2
 
-    assert request.more == {"key": 1}
+    assert request.more == {"key": 1, "list": [{"deep": 1}]}
     assert img2img().more is not img2img().more
 
 
