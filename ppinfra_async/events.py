@@ -32,10 +32,11 @@ class InputReencoded:
 
 @frozen(kw_only=True)
 class SubmitDelayed:
-    """A submit did not get through yet and will be sent again; nothing was paid for it.
+    """A submit did not get through yet and will be sent again.
 
     Attributes:
-        error: Why: ``RateLimitedError`` or ``NotSentError``.
+        error: Why: ``RateLimitedError`` or ``NotSentError``, for which nothing was paid; with
+            ``Retries.resubmit_unknown`` also ``SubmitOutcomeUnknownError``.
         wait: Seconds until the next try.
     """
 

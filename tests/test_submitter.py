@@ -28,7 +28,7 @@ from ppinfra_async.errors import (
     SubmitOutcomeUnknownError,
     TaskTimeoutError,
 )
-from ppinfra_async.events import Event, SubmitDelayed, TaskAbandoned, TaskSubmitted
+from ppinfra_async.events import Event, SubmitAbandoned, SubmitDelayed, TaskAbandoned, TaskSubmitted
 from tests.answers import reply
 from tests.exchanges import TASK_ID, Exchange
 from tests.loops import run_in_virtual_time
@@ -570,6 +570,23 @@ def test_turn_behind_others_that_takes_too_long_is_an_error() -> None:
     assert world.transport.began == [0, 61]
 
 
+def test_turn_that_another_holds_too_long_is_an_error() -> None:
+    """After a refusal they go one at a time, and the one before may take long."""
+
+    @play(throttled("5"), Exchange(after=50), limits=Limits(max_wait=20))
+    async def world(world: World) -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(world.submit)
+            await anyio.sleep(6)
+            error = await failure_of(world.submit())
+
+            assert isinstance(error, RateLimitedError)
+            assert "within 20 s" in error.message
+            assert anyio.current_time() == 26
+
+    assert world.transport.began == [0, 5]
+
+
 def test_waits_for_turns_add_up() -> None:
     """One refusal after the other does not stretch ``Limits.max_wait``."""
 
@@ -849,6 +866,21 @@ def test_second_cancellation_does_not_wait() -> None:
     assert world.told(TaskAbandoned) == [TaskAbandoned(task_id=TASK_ID)]
 
 
+def test_unknown_outcome_without_a_caller_is_reported(caplog: pytest.LogCaptureFixture) -> None:
+    """There is no id to keep and nobody to raise it to."""
+
+    @play(Exchange(after=10, then="cut"))
+    async def world(world: World) -> None:
+        await by_scope(world.submit(), 5)
+        assert world.told(SubmitAbandoned) == []
+        await anyio.sleep(10)
+
+    [event] = world.told(SubmitAbandoned)
+    assert isinstance(event, SubmitAbandoned)
+    assert event.error.billed == "unknown"
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+
+
 @pytest.mark.parametrize("later", [NOT_SENT, UNKNOWN, throttled("1"), refused()])
 def test_nothing_is_sent_again_for_a_caller_that_has_left(later: Exchange) -> None:
     """Its last try ends it, whatever came of it."""
@@ -922,6 +954,27 @@ def test_withdrawn_submit_is_not_paid_though_its_upload_goes_on() -> None:
     run_in_virtual_time(main)
 
 
+async def cancel_after(world: World, pause: float, steps: int) -> bool:
+    """Cancel a caller after so many steps of the loop; tell whether it was done before."""
+    task = asyncio.create_task(world.submit())
+    if pause:
+        await anyio.sleep(pause)
+    for _ in range(steps):
+        await checkpoint()
+    done = task.done()
+    task.cancel()
+    # Here the caller learns of it.
+    await checkpoint()
+    paid_before = world.transport.paid
+    await asyncio.wait([task])
+    await world.submitter.finish()
+    await world.background.stop()
+
+    assert task.cancelled() == (not done)
+    assert world.transport.paid == paid_before
+    return done
+
+
 @pytest.mark.parametrize("transport", [ScriptedTransport, Stubborn])
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_cancellation_may_come_at_any_step(script: str, transport: type[ScriptedTransport]) -> None:
@@ -930,27 +983,16 @@ def test_cancellation_may_come_at_any_step(script: str, transport: type[Scripted
 
     async def one(pause: float, steps: int) -> None:
         world = World(transport(submits=list(SCRIPTS[script])))
-        task = asyncio.create_task(world.submit())
-        if pause:
-            await anyio.sleep(pause)
-        for _ in range(steps):
-            await checkpoint()
-        done = task.done()
-        task.cancel()
-        # Here the caller learns of it.
-        await checkpoint()
-        paid_before = world.transport.paid
-        await asyncio.wait([task])
-        await world.submitter.finish()
-        await world.background.stop()
+        done = await cancel_after(world, pause, steps)
+        paid = bool(world.transport.paid)
+        known = paid and script != "unknown"
 
-        assert task.cancelled() == (not done)
-        assert world.transport.paid == paid_before
-        paid = bool(world.transport.paid) and script != "unknown"
-        assert world.recorded == [TASK_ID] * paid
-        abandoned = [TaskAbandoned(task_id=TASK_ID)] if paid and not done else []
+        assert world.recorded == [TASK_ID] * known
+        abandoned = [TaskAbandoned(task_id=TASK_ID)] if known and not done else []
         assert world.told(TaskAbandoned) == abandoned
-        outcomes.add((done, paid))
+        in_doubt = paid and not known and not done
+        assert len(world.told(SubmitAbandoned)) == in_doubt
+        outcomes.add((done, known))
 
     async def main() -> None:
         for pause in sorted({0.0, BEGINS.get(script, 0.0)}):

@@ -28,7 +28,13 @@ def img2img(
         InvalidRequestError: likewise.
     """
     jobs = jobs_of(images, ask)
-    return carry_out(jobs, service, printing, out=out, limits=limits(images_per_minute))
+    quota = limits(images_per_minute)
+    if quota.images_per_minute != "auto" and ask.image_num > quota.images_per_minute:
+        raise CommandError(
+            f"--image-num {ask.image_num} can never fit --images-per-minute {images_per_minute}. "
+            "Nothing was sent or paid."
+        )
+    return carry_out(jobs, service, printing, out=out, limits=quota)
 
 
 def jobs_of(images: Sequence[Path], ask: Ask) -> list[Job]:

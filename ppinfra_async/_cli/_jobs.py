@@ -138,6 +138,13 @@ class Runner:
             job.state = state
             self.on_change(job)
 
+    def give_up(self, jobs: Sequence[Job]) -> None:
+        """End what was still under way when everything was ended at once."""
+        for job in jobs:
+            if not job.ended:
+                job.error = _cut_short(job)
+                self._end(job)
+
     async def check(self, jobs: Sequence[Job]) -> bool:
         """Look at all pictures without any network; when one is bad, end every job.
 
@@ -254,6 +261,16 @@ def _not_sent() -> PPInfraError:
 
 def _not_alone() -> PPInfraError:
     return errors.NotSentError("It was not sent, because other input is bad. Nothing was paid.")
+
+
+def _cut_short(job: Job) -> PPInfraError:
+    if job.began is None or job.task_id is not None:
+        return _stopped(job)
+    return errors.SubmitOutcomeUnknownError(
+        "It was cut off while it was being sent, so it may have been paid and its task id is not known. "
+        "Look at the account's usage before you send it again.",
+        request=job.request,
+    )
 
 
 def _stopped(job: Job) -> PPInfraError:

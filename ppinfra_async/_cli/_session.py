@@ -47,9 +47,16 @@ def carry_out(
             if not is_new or await runner.check(jobs):
                 await runner.run(jobs)
 
+    async def stop() -> None:
+        screen.say(
+            "Stopping: nothing more is sent. Ctrl-C again does not wait for what may be paid."
+        )
+        await runner.stop()
+
     began = time.perf_counter()
     view = JobsView(jobs, lambda: reporter.notice)
-    ending = run(work, screen, stop=runner.stop, view=view)
+    ending = run(work, screen, stop=stop, view=view)
+    runner.give_up(jobs)
     resume = ["--out", str(out)]
     if service.base_url is not None:
         resume += ["--base-url", service.base_url]

@@ -30,8 +30,8 @@ def simulate(behaviour: Behaviour, printing: Printing) -> ExitCode:
     simulator = Simulator(behaviour.settings())
 
     async def work() -> None:
-        await _start(simulator)
         try:
+            await _start(simulator)
             _introduce(simulator, screen, as_json=printing.json)
             await anyio.sleep_forever()
         finally:

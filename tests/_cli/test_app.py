@@ -174,3 +174,4 @@ def test_without_streams_help_and_errors_go_nowhere(call: Call) -> None:
     """A command started without stdout and stderr has its exit code all the same."""
     with redirect_stdout(None), redirect_stderr(None):
         assert call("paint").code == 2
+        assert call("--version").code == 0

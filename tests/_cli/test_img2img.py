@@ -13,6 +13,7 @@ from ppinfra_async._cli._messages import ExitCode
 from ppinfra_async._cli._options import Ask, Printing
 from ppinfra_async.testing import Fault, SimulatorThread, simulator_thread
 from tests._cli.commands import MODEL, Call, Finished, QuickService, finish, start
+from tests._cli.terminals import interrupting
 from tests.pictures import draw_picture
 
 Capture = pytest.CaptureFixture[str]
@@ -225,6 +226,10 @@ def test_every_bad_picture_is_reported(
             ["--response-image-type", "gif"],
             "--response-image-type must be png, webp or jpeg, got 'gif'.",
         ),
+        (
+            ["--image-num", "8", "--images-per-minute", "5"],
+            "--image-num 8 can never fit --images-per-minute 5.",
+        ),
         (["--base-url", "ftp://x"], "The base URL must begin with https://, got 'ftp://x'."),
     ],
 )
@@ -354,10 +359,7 @@ def test_a_submit_without_answer_is_in_doubt(
     assert service.counters.submits == 1
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_command_prints_what_is_paid(
-    number: int, code: int, picture_file: Path, tmp_path: Path
-) -> None:
+def test_an_interrupted_command_prints_what_is_paid(picture_file: Path, tmp_path: Path) -> None:
     """Ctrl-C ends a real process in order: every id is there, with the command to come back."""
     with simulator_thread(queue=60, tiny_images=True) as slow:
         process = start(
@@ -367,11 +369,11 @@ def test_an_interrupted_command_prints_what_is_paid(
         )  # fmt: skip
         assert process.stderr is not None
         seen = [process.stderr.readline() for _ in range(2)]
-        process.send_signal(number)
+        process.send_signal(signal.SIGINT)
         ended = finish(process)
         ids = set(slow.tasks)
     assert all(": sent, task " in line for line in seen)
-    assert ended.code == code
+    assert ended.code == 130
     trees = [json.loads(line) for line in ended.out.splitlines()]
     assert {tree["task_id"] for tree in trees} == ids
     assert {tree["error"]["billed"] for tree in trees} == {"yes"}
@@ -380,6 +382,22 @@ def test_an_interrupted_command_prints_what_is_paid(
     assert command[:2] == ["ppinfra", "task"]
     assert set(command[2:4]) == ids
     assert command[4:] == ["--out", str(tmp_path / "out")]
+
+
+def test_a_terminated_command_waits_for_the_id(
+    asked: Call, picture_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGTERM between the last byte and the answer: the id still arrives, and is printed."""
+    with simulator_thread(queue=60, tiny_images=True) as slow:
+        monkeypatch.setenv("PPINFRA_API_KEY", slow.api_key)
+        slow.faults.order("submit", Fault.delay(0.2))
+        with interrupting(lambda: slow.counters.accepted == 1, signal.SIGTERM):
+            ended = asked(picture_file, "--base-url", slow.url)
+        (task_id,) = slow.tasks
+    assert ended.code == 143
+    assert ended.err.startswith("Stopping: nothing more is sent.")
+    assert f"  ppinfra task {task_id} --out " in ended.err
+    assert "Paid: 1 image." in ended.err
 
 
 def test_a_reader_who_leaves_does_not_stop_paid_work(

@@ -243,6 +243,24 @@ async def test_stopping_before_the_check_ends_sends_nothing(
     assert simulator.counters.submit_starts == 0
 
 
+async def test_what_was_cut_off_in_the_middle_is_not_called_unpaid(
+    client: Client, job: Any
+) -> None:
+    """After a second Ctrl-C every job still ends, and only what had no turn is surely unpaid."""
+    sending, waiting, unsent, done = jobs = [job(str(number)) for number in range(4)]
+    sending.began = waiting.began = 1.0
+    waiting.task_id = "t"
+    done.ended = True
+    ended: list[Job] = []
+    Runner(client, Folder(Path()), on_end=ended.append).give_up(jobs)
+    assert ended == [sending, waiting, unsent]
+    assert isinstance(sending.error, errors.SubmitOutcomeUnknownError)
+    assert isinstance(waiting.error, errors.TaskTimeoutError)
+    assert waiting.error.task_id == "t"
+    assert isinstance(unsent.error, errors.NotSentError)
+    assert done.error is None
+
+
 async def test_a_submit_of_unknown_outcome_is_said_to_be_one(tmp_path: Path, job: Any) -> None:
     """Stopped between the last byte and the answer, a job is in doubt and not called unpaid."""
     async with Simulator(tiny_images=True) as silent:

@@ -99,6 +99,7 @@ OPEN: list[tuple[int, Any]] = [
     (200, b""),
     (200, b'{"task_id": "t'),
     (204, b""),
+    (300, {"task_id": "t1"}),
     (301, HTML),
     (302, b""),
     (307, b""),
@@ -215,6 +216,25 @@ def test_a_redirect_is_named_without_its_query(location: str, shown: str) -> Non
     assert isinstance(verdict, Unknown)
     assert shown in verdict.error.message
     assert "secret" not in verdict.error.message
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (200, "the service answered 200 without a task id: 'words'"),
+        (299, "the service answered 299 without a task id: 'words'"),
+        (300, "the server redirects to nowhere, which we do not follow (check the base URL)"),
+        (399, "the server redirects to nowhere, which we do not follow (check the base URL)"),
+        (408, "the server answered 408: 'words'"),
+        (500, "the server answered 500: 'words'"),
+    ],
+)
+def test_what_came_is_told(status: int, words: str) -> None:
+    """In the sentence about what may have been paid."""
+    verdict = judge_reply(reply(status, b"words"), committed=True, request=REQUEST)
+
+    assert isinstance(verdict, Unknown)
+    assert f"its task id is not known: {words}. It was not sent again" in verdict.error.message
 
 
 def test_a_redirect_to_nowhere() -> None:

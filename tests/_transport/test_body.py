@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import ssl
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import aiohttp
 import anyio
 import orjson
 import pytest
@@ -36,6 +38,7 @@ from tests.exchanges import ACCEPTED, submit_call
 from tests.pictures import draw_picture
 from tests.raw_server import Connection, Head, raw_server
 from tests.tls import client_context, server_context
+from tests.waiting import until
 
 # Pictures are read and encoded in parts of this size.
 PART = 768 * 1024
@@ -350,14 +353,15 @@ def _target(link: Path) -> str:
 class PlainWriter(AbstractStreamWriter):
     """What aiohttp hands to a body, without anything around it."""
 
-    def __init__(self, transport: asyncio.Transport) -> None:
+    def __init__(self, transport: asyncio.Transport | None) -> None:
         self._transport = transport
 
     @property
-    def transport(self) -> asyncio.Transport:
+    def transport(self) -> asyncio.Transport | None:
         return self._transport
 
     async def write(self, chunk: Any) -> None:
+        assert self._transport is not None
         self._transport.write(chunk)
 
     async def write_eof(self, chunk: bytes = b"") -> None:
@@ -376,49 +380,94 @@ class PlainWriter(AbstractStreamWriter):
         raise NotImplementedError
 
 
+def body_of(size: int, commit: CommitPoint) -> StreamedBody:
+    plan = submit_call(bytes(size)).body
+    assert plan is not None
+    return StreamedBody(plan, commit, Phase("", 9), Timeouts(), anyio.CapacityLimiter(1))
+
+
+@asynccontextmanager
+async def connected(port: int, tls: ssl.SSLContext | None = None) -> AsyncIterator[Any]:
+    """Connect with a small buffer of the system's, so that ours are soon needed."""
+    loop = asyncio.get_running_loop()
+    made = socket.socket()
+    made.setblocking(False)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL_BUFFER)
+    await loop.sock_connect(made, ("127.0.0.1", port))
+    hostname = "localhost" if tls else None
+    transport, _ = await loop.create_connection(
+        asyncio.Protocol, sock=made, ssl=tls, server_hostname=hostname
+    )
+    try:
+        yield transport
+    finally:
+        transport.abort()
+
+
 @pytest.mark.parametrize("kind", ["plain", "tls"])
 @pytest.mark.parametrize("size", [10, 300_000, 3_000_000])
 async def test_mark_is_made_when_nothing_waits_in_our_buffers(kind: str, size: int) -> None:
     """A dead peer is noticed before the submit counts as sent, over TLS as well."""
     encrypted = kind == "tls"
-
-    def waiting() -> int:
-        below = transport._ssl_protocol._transport if encrypted else None  # type: ignore[attr-defined]
-        return transport.get_write_buffer_size() + (below.get_write_buffer_size() if below else 0)
+    seen: list[int] = []
 
     async def before() -> None:
-        seen.append(waiting())
+        seen.append(line.get_write_buffer_size())
+        if encrypted:
+            seen.append(line._ssl_protocol._transport.get_write_buffer_size())
 
     async def read_late(connection: Connection) -> None:
         await anyio.sleep(0.02)
         await connection.body(size + 1)
 
-    seen: list[int] = []
-    call = submit_call(bytes(size))
-    assert call.body is not None
     commit = CommitPoint(before)
-    timeouts = Timeouts()
-    body = StreamedBody(call.body, commit, Phase("", 9), timeouts, anyio.CapacityLimiter(1))
-    async with raw_server(
-        read_late, receive_buffer=SMALL_BUFFER, tls=server_context() if encrypted else None
-    ) as server:
-        loop = asyncio.get_running_loop()
-        connected = socket.socket()
-        connected.setblocking(False)
-        connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL_BUFFER)
-        await loop.sock_connect(connected, ("127.0.0.1", server.port))
-        transport, _ = await loop.create_connection(
-            asyncio.Protocol,
-            sock=connected,
-            ssl=client_context() if encrypted else None,
-            server_hostname="localhost" if encrypted else None,
-        )
+    async with (
+        raw_server(
+            read_late, receive_buffer=SMALL_BUFFER, tls=server_context() if encrypted else None
+        ) as server,
+        connected(server.port, client_context() if encrypted else None) as line,
+    ):
         with anyio.fail_after(5):
-            await body.write(PlainWriter(transport))
-        transport.close()
+            await body_of(size, commit).write(PlainWriter(line))
 
-    assert seen == [0]
+    assert seen == [0, 0][: len(seen)]
+    assert seen
     assert commit.passed
+
+
+async def test_connection_that_was_gone_already_is_not_committed() -> None:
+    """It may end between its making and the first byte."""
+    commit = CommitPoint()
+    with pytest.raises(aiohttp.ClientConnectionResetError):
+        await body_of(10, commit).write(PlainWriter(None))
+
+    assert not commit.passed
+
+
+async def test_connection_that_ends_while_our_buffers_empty_is_not_committed() -> None:
+    """They are empty then, and nothing has arrived."""
+
+    async def read_nothing(connection: Connection) -> None:
+        await connection.body(1)
+        await anyio.sleep_forever()
+
+    commit = CommitPoint()
+    async with (
+        raw_server(read_nothing, receive_buffer=SMALL_BUFFER) as server,
+        connected(server.port) as transport,
+        anyio.create_task_group() as group,
+    ):
+
+        async def end_it() -> None:
+            await until(lambda: transport.get_write_buffer_size() > 0)
+            await anyio.sleep(0.02)
+            transport.abort()
+
+        group.start_soon(end_it)
+        with pytest.raises(aiohttp.ClientConnectionResetError):
+            await body_of(3_000_000, commit).write(PlainWriter(transport))
+
+    assert not commit.passed
 
 
 @pytest.mark.parametrize("size", [10, 300_000, 3_000_000])
