@@ -25,6 +25,8 @@ class Store:
                 raw = self._path.read_bytes()
             except FileNotFoundError:
                 return []
+            if raw and not raw.startswith(b"{"):
+                raise ValueError(f"{self._path} is no simulator's state; it was left as it is.")
             whole = raw.rfind(b"\n") + 1
             if whole < len(raw):
                 with self._path.open("r+b") as file:
