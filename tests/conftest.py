@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from blockbuster import BlockBuster, blockbuster_ctx
 from hypothesis import HealthCheck, settings
 
 from ppinfra_async import Client, Polling
 from ppinfra_async.testing import Simulator
+from tests.blocking import blocking_is_an_error
 from tests.pictures import draw_picture
 
 settings.register_profile("fast", max_examples=40, deadline=None)
@@ -32,10 +32,10 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(autouse=True)
-def blockbuster() -> Iterator[BlockBuster]:
-    """Fail any blocking call made on an event loop's thread."""
-    with blockbuster_ctx("ppinfra_async") as guard:
-        yield guard
+def no_blocking_call() -> Iterator[None]:
+    """Fail any blocking call of ours on an event loop's thread."""
+    with blocking_is_an_error("ppinfra_async"):
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -10,11 +10,11 @@ import orjson
 import pybase64
 import pytest
 from attrs import frozen
-from blockbuster import blockbuster_ctx
 from PIL import Image
 from yarl import URL
 
 from ppinfra_async.testing import Simulator
+from tests.blocking import blocking_is_an_error
 
 
 @pytest.fixture
@@ -23,8 +23,8 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(autouse=True)
-def blocking_is_an_error() -> Iterator[None]:
-    with blockbuster_ctx():
+def no_blocking_call_at_all() -> Iterator[None]:
+    with blocking_is_an_error():
         yield
 
 
