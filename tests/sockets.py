@@ -22,6 +22,6 @@ def open_sockets() -> int:
 
 async def until_open_sockets_are(wanted: int) -> None:
     """Wait until no more than *wanted* sockets are open; a transport closes a moment later."""
-    with anyio.fail_after(2):
+    with anyio.fail_after(10):
         while await anyio.to_thread.run_sync(open_sockets) > wanted:  # noqa: ASYNC110  # no event
             await anyio.sleep(0.005)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import anyio
 
 
-async def until(condition: Callable[[], bool], *, seconds: float = 5) -> None:
+async def until(condition: Callable[[], bool], *, seconds: float = 10) -> None:
     """Wait until *condition* holds; fail when it does not within *seconds*."""
     with anyio.fail_after(seconds):
         while not condition():  # noqa: ASYNC110  # what is waited for knows of no event

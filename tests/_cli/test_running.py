@@ -41,7 +41,7 @@ def test_results_are_written_while_the_work_goes_on(capsys: Capture) -> None:
 
     async def work() -> None:
         screen.result("first")
-        with anyio.fail_after(5):
+        with anyio.fail_after(10):
             while not seen:
                 await anyio.sleep(0.001)
                 if out := capsys.readouterr().out:

@@ -269,7 +269,7 @@ async def test_file_that_changed_since_it_was_looked_at_is_not_sent(
     await to_thread.run_sync(change, tmp_path / "cat.png")
     commit = CommitPoint()
 
-    with anyio.fail_after(2), pytest.raises(TransportFailure) as caught:
+    with anyio.fail_after(10), pytest.raises(TransportFailure) as caught:
         await transport.send(submit_call(b"[", upload, b"]"), commit)
 
     assert "cat.png" in caught.value.changed_input
@@ -297,7 +297,7 @@ async def test_file_that_changes_while_it_is_sent_is_not_paid(
         raw_server(handle, receive_buffer=SMALL_BUFFER) as server,
         real_transport(server.port) as transport,
     ):
-        with anyio.fail_after(5), pytest.raises(TransportFailure) as caught:
+        with anyio.fail_after(10), pytest.raises(TransportFailure) as caught:
             await transport.send(submit_call(b"[", upload, b"]"))
         await anyio.sleep(0.02)
 
@@ -427,7 +427,7 @@ async def test_mark_is_made_when_nothing_waits_in_our_buffers(kind: str, size: i
         ) as server,
         connected(server.port, client_context() if encrypted else None) as line,
     ):
-        with anyio.fail_after(5):
+        with anyio.fail_after(10):
             await body_of(size, commit).write(PlainWriter(line))
 
     assert seen == [0, 0][: len(seen)]
