@@ -240,12 +240,12 @@ async def test_picture_that_trickles_may_take_its_time() -> None:
         await connection.head()
         await connection.send(response(200, {}, b"", 10))
         for _ in range(10):
-            await anyio.sleep(0.02)
+            await anyio.sleep(0.12)
             await connection.send(b"x")
 
     async with (
         raw_server(trickle) as server,
-        real_transport(server.port, Timeouts(download_stall=0.15)) as transport,
+        real_transport(server.port, Timeouts(download_stall=1)) as transport,
     ):
         answer = await opened(transport, f"http://127.0.0.1:{server.port}/")
 
