@@ -26,7 +26,13 @@ from ppinfra_async._submitter import Submitter
 from ppinfra_async._task import Task, TaskTools
 from ppinfra_async._transport import AiohttpTransport, MaskedText, Transport
 from ppinfra_async._uploads import Prepared, prepare
-from ppinfra_async.errors import InvalidKeyError, InvalidRequestError, TaskTimeoutError, Violation
+from ppinfra_async.errors import (
+    InvalidKeyError,
+    InvalidRequestError,
+    SubmitOutcomeUnknownError,
+    TaskTimeoutError,
+    Violation,
+)
 from ppinfra_async.events import Event
 from ppinfra_async.options import Limits, Network, Polling, Retries, Timeouts
 from ppinfra_async.requests import Request
@@ -221,10 +227,12 @@ class Client:
         """Generate a short list at the same time; return the outcomes in input order.
 
         One failure does not stop the others. A wrong key or an empty balance stops what was not yet
-        submitted: its outcomes carry that error.
+        submitted: its outcomes carry an error of the same class, with ``billed="no"``.
+
+        Cancelling is safe: whatever was paid and is not in the caller's hands is in ``unfinished``.
         """
         self._background.check()
-        return await run_all(self.generate, requests, self._give_back)
+        return await run_all(self.generate, requests, self._take_back)
 
     def models(
         self,
@@ -324,8 +332,13 @@ class Client:
     def _record(self, task_id: str, prepared: Prepared) -> None:
         self._unclaimed[task_id] = Task(task_id, prepared.request, self._task_tools)
 
-    def _give_back(self, task_id: str) -> None:
-        self._keep(Task(task_id, None, self._task_tools))
+    def _take_back(self, outcome: Outcome) -> None:
+        """Keep what an outcome that nobody will see says of money."""
+        if isinstance(outcome.error, SubmitOutcomeUnknownError):
+            self._submitter.report_lost(outcome.error)
+        task_id = outcome.result.task_id if outcome.error is None else outcome.error.task_id
+        if task_id is not None:
+            self._keep(Task(task_id, outcome.request, self._task_tools))
 
     def _keep(self, task: Task) -> None:
         self._unclaimed.setdefault(task.id, task)

@@ -228,6 +228,10 @@ class Delivery:
                 try:
                     watched = await self._poller.wait(final.update.task_id)
                 except PPInfraError as error:
+                    if self._background.closed:
+                        # Nothing is known of the picture: whoever waits is told of the closing, and
+                        # the task stays unfinished. It ends this job, too.
+                        await anyio.sleep_forever()
                     raise ResultExpiredError(
                         f"Image {index} is no longer served, and the result could not be read "
                         f"again ({error.message.rstrip('.')}).",

@@ -173,9 +173,12 @@ class Submitter:
             )
             self._emit(TaskAbandoned(task_id=submission.task_id))
         elif isinstance(submission.error, SubmitOutcomeUnknownError):
-            # Its caller is gone and there is no id to keep: this is the only trace of the money.
-            _log.warning("Nobody was there to be told: %s", submission.error)
-            self._emit(SubmitAbandoned(error=submission.error))
+            self.report_lost(submission.error)
+
+    def report_lost(self, error: SubmitOutcomeUnknownError) -> None:
+        """Tell of money in doubt whose caller is gone: without an id, this is its only trace."""
+        _log.warning("Nobody was there to be told: %s", error)
+        self._emit(SubmitAbandoned(error=error))
 
     def _timeout(self, submission: Submission) -> PPInfraError:
         """Return what a caller is told whose timeout passed before its submit was through."""

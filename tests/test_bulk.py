@@ -36,12 +36,12 @@ async def succeed(request: Request) -> TaskResult:
 
 
 async def run(generate: Generate, items: Iterable[Request | Job]) -> list[Outcome]:
-    """Run *items* to their end; nothing is ever given back then."""
+    """Run *items* to their end; nothing is ever taken back then."""
 
-    def give_back(task_id: str) -> None:
-        raise AssertionError(task_id)
+    def take_back(outcome: Outcome) -> None:
+        raise AssertionError(outcome)
 
-    return await run_all(generate, items, give_back)
+    return await run_all(generate, items, take_back)
 
 
 async def test_outcomes_stand_in_input_order() -> None:
@@ -99,14 +99,14 @@ async def test_one_failure_does_not_stop_the_others(kind: type[PPInfraError]) ->
 
 @pytest.mark.parametrize("kind", [InvalidKeyError, InsufficientBalanceError])
 async def test_error_that_dooms_all_stops_what_was_not_begun(kind: type[PPInfraError]) -> None:
-    """After a wrong key or an empty balance nothing more is begun; those left carry that error."""
+    """After a wrong key or an empty balance nothing more is begun; those left are not paid."""
     begun: list[str] = []
 
     async def refuse_fourth(request: Request) -> TaskResult:
         begun.append(prompt_of(request))
         result = await succeed(request)
         if prompt_of(request) == "3":
-            raise kind("no")
+            raise kind("no", task_id="4", trace_id="4", billed="yes")
         await anyio.sleep(0.001)
         return result
 
@@ -115,8 +115,14 @@ async def test_error_that_dooms_all_stops_what_was_not_begun(kind: type[PPInfraE
 
     assert begun == [str(number) for number in range(64)]
     assert len(outcomes) == 500
-    assert {outcome.error for outcome in outcomes[64:]} == {outcomes[3].error}
     assert [outcome.index for outcome in outcomes[:64] if outcome.error] == [3]
+    left = [outcome.error for outcome in outcomes[64:]]
+    assert {type(error) for error in left} == {kind}
+    # The one that was refused is paid and has a task; these have nothing of it but the reason.
+    facts = {(error.task_id, error.trace_id, error.billed) for error in left if error}
+    assert facts == {(None, None, "no")}
+    assert len(set(map(id, left))) == len(left)
+    assert all(error.__cause__ is outcomes[3].error for error in left if error)
 
 
 async def test_few_are_under_way_at_once() -> None:
@@ -166,9 +172,9 @@ async def test_cancelling_ends_all_workers() -> None:
 
 
 @pytest.mark.parametrize("way", ["cancelled", "crashed"])
-async def test_results_that_nobody_will_see_are_given_back(way: str) -> None:
-    """A list that is cut short loses no paid task: what was done already is known by its id."""
-    given_back: list[str] = []
+async def test_outcomes_that_nobody_will_see_are_taken_back(way: str) -> None:
+    """A list that is cut short hands over what was done already, errors too."""
+    taken_back: list[Outcome] = []
 
     async def generate(request: Request) -> TaskResult:
         if prompt_of(request) == "bad":
@@ -183,10 +189,11 @@ async def test_results_that_nobody_will_see_are_given_back(way: str) -> None:
     requests = [img2img(prompt=prompt) for prompt in ("one", "bad", "two", "last")]
     if way == "crashed":
         with pytest.raises(RuntimeError, match="crash"):
-            await run_all(generate, requests, given_back.append)
+            await run_all(generate, requests, taken_back.append)
     else:
         with anyio.move_on_after(0.01) as scope:
-            await run_all(generate, requests, given_back.append)
+            await run_all(generate, requests, taken_back.append)
         assert scope.cancelled_caught
 
-    assert sorted(given_back) == ["task of one", "task of two"]
+    assert sorted(outcome.index for outcome in taken_back) == [0, 1, 2]
+    assert {outcome.index for outcome in taken_back if outcome.error} == {1}

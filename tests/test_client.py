@@ -28,6 +28,7 @@ from ppinfra_async.events import (
     InputReencoded,
     PollFailed,
     ResultDelivered,
+    SubmitAbandoned,
     SubmitDelayed,
     TaskPolled,
     TaskSubmitted,
@@ -431,6 +432,71 @@ async def test_cancelled_list_keeps_what_was_done() -> None:
             await many
 
         assert {task.id for task in client.unfinished} == set(simulator.tasks)
+
+
+async def test_cancelled_list_keeps_what_was_incomplete() -> None:
+    """A task whose picture could not be had is paid, and may still be fetched."""
+    async with stopped_simulator() as (simulator, _), client_of(simulator) as client:
+        client._images._retries = Retries(attempts=1)
+        quick = Fault.outcome(processing=0)
+        simulator.faults.order("submit", quick, when=lambda call: "dog" in str(call.body))
+        simulator.faults.order("download", Fault.status(500))
+        many = asyncio.ensure_future(
+            client.generate_many([img2img(prompt="a dog"), img2img(prompt="a cat")])
+        )
+        await until(lambda: simulator.counters.downloads == 1 and len(client.unfinished) == 1)
+        many.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await many
+
+        assert {task.id for task in client.unfinished} == set(simulator.tasks)
+        (dog,) = (task for task in simulator.tasks.values() if task.prompt == "a dog")
+        assert (await client.attach(dog.task_id)).images[0].pil.size == (8, 8)
+
+
+async def test_cancelled_list_tells_of_money_in_doubt(caplog: pytest.LogCaptureFixture) -> None:
+    """A submit that may be paid and has no id is told by an event and a warning at least."""
+    events: list[Event] = []
+    async with stopped_simulator() as (simulator, _):
+        client = Client(
+            simulator.api_key,
+            base_url=simulator.url,
+            polling=FAST_POLLING,
+            on_event=events.append,
+        )
+        cut = Fault.cut_after_read()
+        simulator.faults.order("submit", cut, when=lambda call: "dog" in str(call.body))
+        async with client:
+            many = asyncio.ensure_future(
+                client.generate_many([img2img(prompt="a dog"), img2img(prompt="a cat")])
+            )
+            await until(lambda: simulator.counters.accepted == 2 and len(client.unfinished) == 1)
+            await anyio.sleep(0.05)
+            many.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await many
+
+    (lost,) = (event for event in events if isinstance(event, SubmitAbandoned))
+    assert getattr(lost.error.request, "prompt", "") == "a dog"
+    assert "may have been paid" in caplog.text
+
+
+async def test_refused_status_call_makes_no_other_request_look_paid() -> None:
+    """A key that is refused in the middle dooms what was not sent; only what was sent is paid."""
+    async with stopped_simulator() as (simulator, _), client_of(simulator) as client:
+        simulator.faults.order("poll", Fault.status(403, "INVALID_API_KEY"))
+        requests = [img2img(prompt=str(number)) for number in range(70)]
+        many = asyncio.ensure_future(client.generate_many(requests))
+        await until(lambda: simulator.counters.accepted == 64)
+        simulator.faults.order("poll", Fault.status(403, "INVALID_API_KEY"), times=None)
+        errors = [outcome.error for outcome in await many]
+
+    sent = [error for error in errors if error and error.task_id]
+    assert {error.task_id for error in sent} == set(simulator.tasks)
+    assert {error.billed for error in sent} == {"yes"}
+    unsent = [error for error in errors if error and not error.task_id]
+    assert len(unsent) == 6
+    assert {(type(error), error.billed) for error in unsent} == {(InvalidKeyError, "no")}
 
 
 async def test_models_are_listed(client: Client) -> None:

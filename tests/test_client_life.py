@@ -436,6 +436,25 @@ async def test_close_ends_a_download_that_stalls(simulator: Simulator) -> None:
     await settled(before)
 
 
+async def test_close_while_an_expired_result_is_read_again(simulator: Simulator) -> None:
+    """Nobody was told how that ends, so the task is not delivered: it stays in `unfinished`."""
+    simulator.faults.order("download", Fault.status(403))
+    simulator.faults.order(
+        "poll",
+        Fault.never_answer(),
+        when=lambda _: simulator.counters.downloads == 1,
+    )
+    client = client_of(simulator)
+    pending = asyncio.ensure_future(client.generate(img2img()))
+    await until(lambda: simulator.counters.downloads == 1 and len(client._poller) == 1)
+    await client.close()
+
+    with pytest.raises(TaskTimeoutError, match="the client was closed") as caught:
+        await pending
+    assert caught.value.task_id in simulator.tasks
+    assert [task.id for task in client.unfinished] == list(simulator.tasks)
+
+
 async def test_close_in_a_cancelled_task(simulator: Simulator) -> None:
     """A cancelled body still waits for ids and closes everything."""
     simulator.faults.order("submit", Fault.delay(0.1))

@@ -6,6 +6,7 @@ happens afterwards.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import anyio.to_thread
 from attrs import define, field
 
 from ppinfra_async import errors
+from ppinfra_async._bulk import dooms_all, for_each, unsent_because_of
 from ppinfra_async._cli._saving import Folder
 from ppinfra_async._client import Client
 from ppinfra_async._task import Task
@@ -21,10 +23,6 @@ from ppinfra_async.errors import PPInfraError
 from ppinfra_async.events import Event, PollFailed, TaskPolled
 from ppinfra_async.requests import Request
 from ppinfra_async.results import GeneratedImage, TaskStatus, TaskUpdate
-
-_AT_ONCE = 64
-# Sending the next request after one of these would only get the same answer.
-_DOOMS_ALL = (errors.InvalidKeyError, errors.InsufficientBalanceError)
 
 
 @define(eq=False)
@@ -98,20 +96,12 @@ class Runner:
     on_end: Hook = _nothing
     patience: float = 30.0
     stopping: bool = field(default=False, init=False)
-    _doom: PPInfraError | None = field(default=None, init=False)
+    _unsent: PPInfraError | None = field(default=None, init=False)
     _by_task: dict[str, Job] = field(factory=dict, init=False)
 
     async def run(self, jobs: Sequence[Job]) -> None:
         """Run *jobs*; each ends by itself, with or without an error."""
-        waiting = iter(jobs)
-
-        async def work() -> None:
-            for job in waiting:
-                await self._one(job)
-
-        async with anyio.create_task_group() as group:
-            for _ in range(min(_AT_ONCE, len(jobs))):
-                group.start_soon(work)
+        await for_each(jobs, self._one)
 
     async def stop(self) -> None:
         """Send nothing more; jobs under way end at once, each knowing whether it is paid."""
@@ -151,16 +141,12 @@ class Runner:
         Returns:
             True when all are good.
         """
-        waiting = iter(jobs)
 
-        async def work() -> None:
-            for job in waiting:
-                if not self.stopping:
-                    await self._check_one(job)
+        async def check_unless_stopping(job: Job) -> None:
+            if not self.stopping:
+                await self._check_one(job)
 
-        async with anyio.create_task_group() as group:
-            for _ in range(min(_AT_ONCE, len(jobs))):
-                group.start_soon(work)
+        await for_each(jobs, check_unless_stopping)
         if not any(job.error for job in jobs) and not self.stopping:
             return True
         for job in jobs:
@@ -180,8 +166,8 @@ class Runner:
         try:
             if self.stopping:
                 raise _not_sent()
-            if self._doom is not None:
-                raise self._doom
+            if self._unsent is not None:
+                raise copy.copy(self._unsent)
             job.began = began
             await self._finish(job)
         except Exception as error:  # one job's failure stops no other
@@ -194,14 +180,26 @@ class Runner:
         self.on_end(job)
 
     def _judged(self, job: Job, error: Exception) -> Exception:
-        if isinstance(error, _DOOMS_ALL):
-            self._doom = error
+        if self._unsent is None:
+            self._unsent = self._reason_to_send_no_more(error)
         if isinstance(error, errors.IncompleteResultError) and error.result is not None:
             job.seed, job.missing = error.result.seed, error.result.missing
         if self.stopping and isinstance(error, errors.TaskTimeoutError | RuntimeError):
             # The client was closed under it, by us.
             return _stopped(job)
         return error
+
+    def _reason_to_send_no_more(self, error: Exception) -> PPInfraError | None:
+        """Return what is told about the jobs that are not sent after *error*, if none should be."""
+        if isinstance(error, PPInfraError):
+            return unsent_because_of(error) if dooms_all(error) else None
+        if isinstance(error, OSError):
+            # What is paid from now on could not be saved either.
+            return errors.NotSentError(
+                f"It was not sent, because nothing can be written to {self.folder.path} "
+                f"({error.strerror or error}). Nothing was paid for it."
+            )
+        return None
 
     async def _finish(self, job: Job) -> None:
         task = await self._task_of(job)
