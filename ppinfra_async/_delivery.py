@@ -160,14 +160,13 @@ class Delivery:
         self._poller = poller
         self._background = background
 
-    async def final(self, task_id: str) -> Final:
+    async def final(self, watched: Watched) -> Final:
         """Wait for the end of a task.
 
         Raises:
             PPInfraError: see ``Poller.wait``.
         """
-        watched = await self._poller.wait(task_id)
-        return Final.of(watched, anyio.current_time())
+        return Final.of(await self._poller.until_ended(watched), anyio.current_time())
 
     async def start(
         self, final: Final, *, decode: bool, known: tuple[GeneratedImage, ...] = ()

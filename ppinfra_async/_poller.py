@@ -31,6 +31,7 @@ class Watched:
 
     Attributes:
         since: When waiting began, on the loop's clock.
+        is_real: Whether there certainly is such a task: we submitted it, or the service spoke of it.
         polls: How many status calls it took so far.
         latest: What the service said last, or None.
         trouble: Why the last poll brought nothing, or None.
@@ -43,6 +44,7 @@ class Watched:
 
     task_id: str
     since: float
+    is_real: bool = True
     polls: int = 0
     latest: TaskUpdate | None = None
     trouble: PPInfraError | None = None
@@ -92,13 +94,16 @@ class Poller:
         return len(self._watched)
 
     async def wait(self, task_id: str) -> Watched:
-        """Wait until the service says how the task ended.
+        """Wait until the service says how a task ended.
 
         Raises:
             TaskTimeoutError: when a deadline of ``Polling`` passed.
             PPInfraError: when the service will not tell (wrong key, unknown task, …).
         """
-        watched = await self.watch(task_id)
+        return await self.until_ended(await self.watch(task_id))
+
+    async def until_ended(self, watched: Watched) -> Watched:
+        """Do the same for a task that is watched already."""
         watched.waiters += 1
         try:
             await self._background.wait(watched.ended)
@@ -110,24 +115,30 @@ class Poller:
             raise copy.copy(watched.error)
         return watched
 
-    async def watch(self, task_id: str) -> Watched:
+    async def watch(self, task_id: str, *, is_real: bool = True) -> Watched:
         """Return the task's entry, beginning to ask about it if nobody does yet.
+
+        Args:
+            task_id: The service's id.
+            is_real: False for an id that somebody typed: there may be no such task.
 
         Raises:
             TaskTimeoutError: when the client is closing.
         """
         if self._background.closed:
-            raise client_closed(task_id)
+            raise client_closed(task_id, is_real=is_real)
         await self._background.start()
         if not self._running:
             self._running = True
             self._background.spawn(self._run)
         if task_id not in self._watched:
             now = anyio.current_time()
-            self._watched[task_id] = Watched(task_id, since=now)
+            self._watched[task_id] = Watched(task_id, since=now, is_real=is_real)
             self._schedule.watch(task_id, now, self._draw())
             self._woken.set()
-        return self._watched[task_id]
+        watched = self._watched[task_id]
+        watched.is_real = watched.is_real or is_real
+        return watched
 
     def release(self, watched: Watched) -> None:
         """Stop asking when nobody wants to know any more."""
@@ -143,7 +154,7 @@ class Poller:
     def close(self) -> None:
         """End all waiting: the client is closing."""
         for watched in list(self._watched.values()):
-            self._end(watched, client_closed(watched.task_id))
+            self._end(watched, client_closed(watched.task_id, is_real=watched.is_real))
 
     async def _run(self) -> None:
         async with anyio.create_task_group() as group:
@@ -195,7 +206,7 @@ class Poller:
             self._woken.set()
 
     def _answered(self, watched: Watched, update: TaskUpdate) -> None:
-        watched.latest, watched.trouble = update, None
+        watched.latest, watched.trouble, watched.is_real = update, None, True
         self._emit(TaskPolled(update=update))
         if update.status.is_final:
             self._end(watched, None)
@@ -218,8 +229,9 @@ class Poller:
         self._end(
             watched,
             TaskTimeoutError(
-                f"The task was not done after {waited:.0f} s (last: {_last_word(watched)}). It goes "
-                "on and is billed; await the error's .task, or attach to the id, to wait on.",
+                f"The task was not done after {waited:.3g} s (last: {_last_word(watched)}). "
+                f"{goes_on(is_real=watched.is_real)}; await the error's .task, or attach to the id, "
+                "to wait on.",
                 task_id=watched.task_id,
             ),
         )
@@ -228,16 +240,26 @@ class Poller:
         if self._watched.get(watched.task_id) is watched:
             del self._watched[watched.task_id]
             self._schedule.forget(watched.task_id)
+        if error is not None and error.billed == "yes" and not watched.is_real:
+            error.billed = "unknown"
         watched.end(error)
 
 
-def client_closed(task_id: str) -> TaskTimeoutError:
+def client_closed(task_id: str, *, is_real: bool = True) -> TaskTimeoutError:
     """Return what those are told who still wait when the client is closed."""
     return TaskTimeoutError(
-        "We stopped waiting because the client was closed. The task goes on and is billed; attach "
-        "to its id with another client.",
+        f"We stopped waiting because the client was closed. {goes_on(is_real=is_real)}; attach to "
+        "its id with another client.",
         task_id=task_id,
+        billed="yes" if is_real else "unknown",
     )
+
+
+def goes_on(*, is_real: bool) -> str:
+    """Return what becomes of a task that we no longer wait for, as the beginning of a sentence."""
+    if is_real:
+        return "The task goes on and is billed"
+    return "If the service has such a task, it goes on and is billed"
 
 
 def _last_word(watched: Watched) -> str:

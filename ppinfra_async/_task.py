@@ -15,7 +15,7 @@ from attrs import frozen
 
 from ppinfra_async._background import Background
 from ppinfra_async._delivery import Arrival, Arrivals, Delivery, Final
-from ppinfra_async._poller import Poller, Watched
+from ppinfra_async._poller import Poller, Watched, goes_on
 from ppinfra_async.errors import (
     IncompleteResultError,
     PPInfraError,
@@ -57,6 +57,7 @@ class Task:
         self.id = task_id
         self.request = request
         self._tools = tools
+        self._watched: Watched | None = None
         self._final: Final | None = None
         self._result: TaskResult | None = None
         self._downloading = anyio.Lock()
@@ -90,10 +91,13 @@ class Task:
         with anyio.CancelScope(deadline=deadline) as waiting:
             return await self._finish(decode=decode)
         assert waiting.cancelled_caught  # noqa: S101  # the only way here
+        heard_of = self._final is not None or (self._watched is not None and self._watched.is_real)
+        is_real = self.request is not None or heard_of
         raise TaskTimeoutError(
-            "The timeout passed before the task was done. It goes on and is billed; await the "
+            f"The timeout passed before the task was done. {goes_on(is_real=is_real)}; await the "
             "error's .task to wait on.",
             task_id=self.id,
+            billed="yes" if is_real else "unknown",
             task=self,
         )
 
@@ -137,10 +141,15 @@ class Task:
         """Wait for the end and hold it against success; ask the service only once."""
         if self._final is None:
             self._tools.keep(self)
-            self._note_end(await self._tools.delivery.final(self.id))
+            self._note_end(await self._tools.delivery.final(await self._watch()))
         assert self._final is not None  # noqa: S101  # noted above
         self._final.check()
         return self._final
+
+    async def _watch(self) -> Watched:
+        is_real = self.request is not None
+        self._watched = await self._tools.poller.watch(self.id, is_real=is_real)
+        return self._watched
 
     async def _downloaded(self, final: Final, *, decode: bool) -> list[Arrival]:
         arrivals = await self._arrivals(final, decode=decode)
@@ -257,6 +266,6 @@ class UpdateIterator:
         if self._watched is None:
             self._tools.background.check()
             self._tools.keep(self._task)
-            self._watched = await self._tools.poller.watch(self._task.id)
+            self._watched = await self._task._watch()  # noqa: SLF001  # see above
             self._watched.listeners.add(self)
         return self._watched

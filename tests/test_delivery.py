@@ -66,10 +66,11 @@ class World:
 
     service: ScriptedService
     background: Background
+    poller: Poller
     delivery: Delivery
 
     async def final(self) -> Final:
-        return await self.delivery.final("t")
+        return await self.delivery.final(await self.poller.watch("t"))
 
 
 @asynccontextmanager
@@ -84,7 +85,7 @@ async def world(
     poller = Poller(service, background, polling=FAST, draw=lambda: 0.5, emit=lambda _: None)
     images = Images(service, Retries(max_wait=0), lambda: 0.5)
     try:
-        yield World(service, background, Delivery(images, poller, background))
+        yield World(service, background, poller, Delivery(images, poller, background))
     finally:
         await background.stop()
 

@@ -389,8 +389,8 @@ def test_total_deadline_ends_waiting_with_the_last_word() -> None:
         assert isinstance(caught.value, TimeoutError)
         assert (caught.value.task_id, caught.value.billed) == ("t", "yes")
         assert caught.value.message == (
-            "The task was not done after 300 s (last: TASK_STATUS_QUEUED). It goes on and is "
-            "billed; await the error's .task, or attach to the id, to wait on."
+            "The task was not done after 300 s (last: TASK_STATUS_QUEUED). The task goes on "
+            "and is billed; await the error's .task, or attach to the id, to wait on."
         )
 
     world = play([status(QUEUED)], scene, total_deadline=300, processing_deadline=60)

@@ -19,6 +19,7 @@ from ppinfra_async import (
     TaskResult,
     TaskStatus,
 )
+from ppinfra_async._sansio.wire import TransportFailure
 from ppinfra_async._transport import Fetched
 from ppinfra_async.errors import (
     BadImageError,
@@ -26,6 +27,7 @@ from ppinfra_async.errors import (
     ImageError,
     IncompleteResultError,
     InvalidKeyError,
+    PPInfraError,
     ResultExpiredError,
     TaskFailedError,
     TaskNotFoundError,
@@ -198,6 +200,25 @@ async def test_cancelled_waiter_leaves_no_trace() -> None:
 # --- timeouts and deadlines -------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("way", ["timeout", "deadline", "close", "key"])
+async def test_task_that_may_not_exist_is_not_called_paid(way: str) -> None:
+    """Somebody typed the id, and the service has not said a word about it."""
+    answers: dict[str, Answer] = {"key": reply(403, {"code": 403, "reason": "INVALID_API_KEY"})}
+    service = serving(answers.get(way, TransportFailure("no connection")))
+    async with connected(service, Polling(total_deadline=1)) as client:
+        waiting = asyncio.ensure_future(
+            client.attach("typo").result(timeout=0.01 if way == "timeout" else None)
+        )
+        await until(lambda: len(client._poller) == 1 or waiting.done())
+        if way == "close":
+            await client.close()
+        with pytest.raises(PPInfraError) as caught:
+            await waiting
+
+    assert (caught.value.task_id, caught.value.billed) == ("typo", "unknown")
+    assert "If the service has such a task" in caught.value.message or way == "key"
+
+
 async def test_timeout_carries_the_handle_and_the_task_goes_on() -> None:
     """`timeout=` ends the waiting, not the task: its error is awaited to wait on."""
     service = serving(status(PROCESSING))
@@ -209,8 +230,8 @@ async def test_timeout_carries_the_handle_and_the_task_goes_on() -> None:
         assert isinstance(error, TaskTimeoutError)
         assert (error.task, error.task_id, error.billed) == (task, "t", "yes")
         assert error.message == (
-            "The timeout passed before the task was done. It goes on and is billed; await the error's .task "
-            "to wait on."
+            "The timeout passed before the task was done. The task goes on and is billed; await the "
+            "error's .task to wait on."
         )
         assert list(client.unfinished) == [task]
 
