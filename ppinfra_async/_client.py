@@ -358,7 +358,8 @@ class Client:
 def _usable_key(given: str | None) -> MaskedText:
     """Return the key as it is sent; people paste it with white space or ``Bearer`` in front."""
     found = (os.environ.get(name) for name in KEY_VARIABLES)
-    key = given or next((MaskedText(value) for value in found if value), None)
+    # An empty one that was given is a mistake; it must not lead to somebody else's money.
+    key = next((MaskedText(value) for value in found if value), None) if given is None else given
     if key is None:
         raise InvalidKeyError(
             "There is no API key: set the environment variable PPINFRA_API_KEY (or PPIO_API_KEY), "
@@ -373,8 +374,16 @@ def _usable_key(given: str | None) -> MaskedText:
 
 
 def _usable_base_url(given: str | None) -> URL:
-    text = given or os.environ.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL
-    url = URL(text)
+    # An empty one that was given is a mistake; it must not lead to the service that costs money.
+    text = os.environ.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL if given is None else given
+    try:
+        url = URL(text)
+        is_bare = not (url.user or url.password or url.query_string or url.fragment)
+    except ValueError as error:
+        raise ValueError(f"The base URL is not an address ({error}).") from None
+    if not is_bare:
+        # Not shown: what should not be in it may be a password.
+        raise ValueError("The base URL must be scheme, host, port and path only.")
     if not url.host or url.scheme not in {"https", "http"}:
         raise ValueError(f"The base URL must begin with https://, got {text!r}.")
     if url.scheme == "http" and not is_local(url):
@@ -382,6 +391,4 @@ def _usable_base_url(given: str | None) -> URL:
             f"The base URL must be https, or the key could be read on the way, got {text!r}. "
             "Plain http is only for this machine itself."
         )
-    if url.user or url.query_string or url.fragment:
-        raise ValueError("The base URL must be scheme, host, port and path only.")
     return url

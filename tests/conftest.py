@@ -40,9 +40,9 @@ def no_blocking_call() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def no_key_in_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A developer's own key and proxies must not reach the tests."""
+    """A developer's own key and proxies must not reach the tests, nor how they were started."""
     for name in list(os.environ):
-        if name.upper().endswith("_PROXY") or name.startswith(("PPINFRA_", "PPIO_")):
+        if name.upper().endswith("_PROXY") or name.startswith(("PPINFRA_", "PPIO_", "UV_RUN")):
             monkeypatch.delenv(name)
 
 

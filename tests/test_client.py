@@ -170,15 +170,30 @@ def test_address_that_is_safe_for_a_key(url: str) -> None:
         ("ftp://example.com", "must begin with https://"),
         ("api.ppinfra.com", "must begin with https://"),
         ("https://", "must begin with https://"),
+        ("", "must begin with https://"),
+        ("http://[::1", "The base URL is not an address"),
+        ("https://example.com:99999", "The base URL is not an address"),
         ("https://user:password@example.com", "scheme, host, port and path only"),
+        ("http://user:password@example.com", "scheme, host, port and path only"),
         ("https://example.com?key=1", "scheme, host, port and path only"),
         ("https://example.com#part", "scheme, host, port and path only"),
     ],
 )
 def test_address_that_would_give_the_key_away_is_refused(url: str, words: str) -> None:
-    """The key must not be readable on the way."""
-    with pytest.raises(ValueError, match=words):
+    """The key must not be readable on the way; a password that was typed there is not shown."""
+    with pytest.raises(ValueError, match=words) as caught:
         Client("key", base_url=url)
+    assert "password" not in str(caught.value)
+
+
+def test_empty_values_are_not_taken_for_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unset variable in a program must not lead to the real service, or to another key."""
+    monkeypatch.setenv("PPINFRA_API_KEY", "sk_of_somebody")
+    monkeypatch.setenv("PPINFRA_BASE_URL", CLOSED_PORT)
+    with pytest.raises(InvalidKeyError):
+        Client("")
+    with pytest.raises(ValueError, match="base URL"):
+        Client(base_url="")
 
 
 def test_options_are_shown() -> None:

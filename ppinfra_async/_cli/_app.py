@@ -229,7 +229,11 @@ def _parse_error(error: CycloptsError) -> CommandError:
     name = " ".join(error.command_chain or ())
     match error:
         case MissingArgumentError() if error.argument is not None:
-            what = f"{error.keyword or error.argument.name} needs a value."
+            what = (
+                f"{error.keyword} needs a value."
+                if error.keyword
+                else f"{error.argument.name} is missing."
+            )
         case UnusedCliTokensError():
             what = f"Unexpected: {' '.join(error.unused_tokens or ())}."
         case RepeatArgumentError():

@@ -17,18 +17,19 @@ from attrs import define, field, frozen
 from ppinfra_async import _pixels
 from ppinfra_async._cli._drawing import draw_landscape
 from ppinfra_async._cli._jobs import Job, Runner
-from ppinfra_async._cli._messages import CommandError, ExitCode, one_line
+from ppinfra_async._cli._messages import CommandError, ExitCode, command_name, one_line
 from ppinfra_async._cli._names import numbered
 from ppinfra_async._cli._options import Printing
 from ppinfra_async._cli._page import Card, page
 from ppinfra_async._cli._progress import JobsView
-from ppinfra_async._cli._report import Reporter, line_of_json
+from ppinfra_async._cli._report import Reporter, code_with_output, line_of_json
 from ppinfra_async._cli._running import run
 from ppinfra_async._cli._saving import Folder
 from ppinfra_async._cli._screen import Screen
 from ppinfra_async._cli._simulate import MODEL
 from ppinfra_async._client import Client
 from ppinfra_async._sansio.sizes import fitted_size
+from ppinfra_async.errors import NotSentError, TaskTimeoutError
 from ppinfra_async.events import Event
 from ppinfra_async.inputs import ImageInput
 from ppinfra_async.options import Network, Polling
@@ -69,11 +70,22 @@ class _Source:
 
     Attributes:
         name: What a person calls it.
+        path: How to name it in a command.
         data: A JPEG that is upright and not too large.
     """
 
     name: str
+    path: str
     data: bytes
+
+
+@define(eq=False)
+class _DemoReporter(Reporter):
+    """Reports a demo's jobs; no money is in it, so nothing is said of money."""
+
+    def end(self, job: Job) -> None:
+        if job.error is None or not isinstance(job.error, TaskTimeoutError | NotSentError):
+            super().end(job)
 
 
 @define(eq=False)
@@ -144,10 +156,10 @@ def demo(
         CommandError: the picture cannot be used, or nothing can be written.
     """
     screen = printing.screen()
-    source = _Source(_DRAWN, draw_landscape()) if image is None else _read(image)
+    source = _Source(_DRAWN, "cat.png", draw_landscape()) if image is None else _read(image)
     folder = _new_folder(out)
     jobs = [_job(variation, source) for variation in _VARIATIONS]
-    show = _Demo(jobs, folder, Reporter(screen, jobs, as_json=False), settings, polling)
+    show = _Demo(jobs, folder, _DemoReporter(screen, jobs, as_json=False), settings, polling)
     if not printing.quiet:
         screen.say("A simulator on this machine makes four variations. Nothing is sent or paid.")
         screen.drain()
@@ -160,7 +172,8 @@ def demo(
     _conclude(screen, printing, path, source, done, seconds=time.perf_counter() - began)
     if open_page:
         webbrowser.open(path.resolve().as_uri())
-    return ExitCode.DONE if len(done) == len(jobs) else ExitCode.SOME_FAILED
+    code = ExitCode.DONE if len(done) == len(jobs) else ExitCode.SOME_FAILED
+    return _drained(code_with_output(code, screen), screen)
 
 
 # --- before -------------------------------------------------------------------------------
@@ -171,7 +184,7 @@ def _read(image: Path) -> _Source:
         header = _pixels.read_header(image)
         size = fitted_size(header.upright_size, _LONGEST_SIDE)
         upright = _pixels.decode(_pixels.reencode(image, size))
-        return _Source(image.name, _pixels.encode(upright, ImageType.JPEG))
+        return _Source(image.name, str(image), _pixels.encode(upright, ImageType.JPEG))
     except _pixels.NotAPictureError as error:
         raise CommandError(f"{image}: it must be a picture, but it {error}.") from None
     except (OSError, ValueError) as error:
@@ -201,6 +214,11 @@ def _job(variation: _Variation, source: _Source) -> Job:
 
 
 # --- after --------------------------------------------------------------------------------
+
+
+def _drained(code: ExitCode, screen: Screen) -> ExitCode:
+    screen.drain()
+    return code
 
 
 def _without_page(code: ExitCode, folder: Folder, screen: Screen) -> ExitCode:
@@ -250,11 +268,11 @@ def _card(job: Job) -> Card:
 
 
 def _commands(source: _Source) -> list[str]:
-    picture = "cat.png" if source.name == _DRAWN else shlex.quote(one_line(source.name))
+    ppinfra, picture = command_name(), shlex.quote(one_line(source.path))
     return [
         "export PPINFRA_API_KEY=sk_…",
-        "ppinfra models --type checkpoint",
-        f"ppinfra img2img {picture} --model MODEL --prompt 'an oil painting' --out pictures",
+        f"{ppinfra} models --type checkpoint",
+        f"{ppinfra} img2img {picture} --model MODEL --prompt 'an oil painting' --out pictures",
     ]
 
 

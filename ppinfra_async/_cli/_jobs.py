@@ -16,6 +16,7 @@ from attrs import define, field
 
 from ppinfra_async import errors
 from ppinfra_async._bulk import dooms_all, for_each, unsent_because_of
+from ppinfra_async._cli._messages import UnwritableError
 from ppinfra_async._cli._saving import Folder
 from ppinfra_async._client import Client
 from ppinfra_async._task import Task
@@ -45,6 +46,7 @@ class Job:
         trouble: Why the last status call brought nothing.
         error: Why not everything is here.
         ended: True when nothing more will happen.
+        was_answered: True once the service said something about its task.
     """
 
     label: str
@@ -62,6 +64,7 @@ class Job:
     trouble: PPInfraError | None = None
     error: Exception | None = None
     ended: bool = False
+    was_answered: bool = False
 
     @property
     def images(self) -> int:
@@ -87,6 +90,7 @@ class Runner:
         on_picture: Called when a picture of a job is on disk: the last of its ``saved``.
         on_end: Called once per job, at its end.
         patience: Seconds to wait for the service's first word about a task that is there already.
+        is_unwritable: True once a picture could not be written.
     """
 
     client: Client
@@ -96,6 +100,7 @@ class Runner:
     on_end: Hook = _nothing
     patience: float = 30.0
     stopping: bool = field(default=False, init=False)
+    is_unwritable: bool = field(default=False, init=False)
     _unsent: PPInfraError | None = field(default=None, init=False)
     _by_task: dict[str, Job] = field(factory=dict, init=False)
 
@@ -120,7 +125,7 @@ class Runner:
                 return
 
     def _polled(self, job: Job, update: TaskUpdate) -> None:
-        job.percent, job.trouble = update.progress_percent, None
+        job.percent, job.trouble, job.was_answered = update.progress_percent, None, True
         self._move(job, _STATES.get(update.status, "in progress"))
 
     def _move(self, job: Job, state: str) -> None:
@@ -182,6 +187,8 @@ class Runner:
     def _judged(self, job: Job, error: Exception) -> Exception:
         if self._unsent is None:
             self._unsent = self._reason_to_send_no_more(error)
+        if isinstance(error, errors.TaskNotFoundError) and job.request is not None:
+            return _forgotten(error)
         if isinstance(error, errors.IncompleteResultError) and error.result is not None:
             job.seed, job.missing = error.result.seed, error.result.missing
         if self.stopping and isinstance(error, errors.TaskTimeoutError | RuntimeError):
@@ -193,11 +200,10 @@ class Runner:
         """Return what is told about the jobs that are not sent after *error*, if none should be."""
         if isinstance(error, PPInfraError):
             return unsent_because_of(error) if dooms_all(error) else None
-        if isinstance(error, OSError):
+        if self.is_unwritable:
             # What is paid from now on could not be saved either.
             return errors.NotSentError(
-                f"It was not sent, because nothing can be written to {self.folder.path} "
-                f"({error.strerror or error}). Nothing was paid for it."
+                f"It was not sent, because: {error} Nothing was paid for it."
             )
         return None
 
@@ -236,9 +242,16 @@ class Runner:
             )
 
     async def _save(self, job: Job, image: GeneratedImage) -> None:
-        path = await anyio.to_thread.run_sync(
-            self.folder.place_picture, image.data, job.stem, image.index, image.format.value
-        )
+        try:
+            path = await anyio.to_thread.run_sync(
+                self.folder.place_picture, image.data, job.stem, image.index, image.format.value
+            )
+        except OSError as error:
+            self.is_unwritable = True
+            why = error.strerror or error
+            raise UnwritableError(
+                f"A picture could not be written to {self.folder.path} ({why})."
+            ) from error
         job.saved.append(path)
         job.pictures[image.index] = path
         self.on_picture(job)
@@ -251,6 +264,16 @@ _STATES = {
     TaskStatus.FAILED: "failed",
     TaskStatus.CANCELED: "canceled",
 }
+
+
+def _forgotten(error: errors.TaskNotFoundError) -> PPInfraError:
+    """Return the same for a task of ours: its id cannot be wrong."""
+    return errors.TaskNotFoundError(
+        f"The service accepted the task {error.task_id} and does not know it any more.",
+        task_id=error.task_id,
+        trace_id=error.trace_id,
+        billed="yes",
+    )
 
 
 def _not_sent() -> PPInfraError:
@@ -275,5 +298,7 @@ def _stopped(job: Job) -> PPInfraError:
     if job.task_id is None:
         return _not_sent()
     return errors.TaskTimeoutError(
-        "You stopped before all of its pictures were here", task_id=job.task_id
+        "You stopped before all of its pictures were here",
+        task_id=job.task_id,
+        billed="yes" if job.request is not None or job.was_answered else "unknown",
     )

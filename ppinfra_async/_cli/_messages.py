@@ -6,11 +6,18 @@ programmers (``fit=``, ``api_key=``, ``error.task``) is said here in the command
 
 from __future__ import annotations
 
+import os
 import re
 from enum import IntEnum
 
 from ppinfra_async import errors
 from ppinfra_async.errors import InvalidRequestError, PPInfraError, Violation
+
+
+def command_name() -> str:
+    """Return how the command was called, for commands that a person copies."""
+    # Set by `uv run`, which puts the command on nobody's path.
+    return "uv run ppinfra" if "UV_RUN_RECURSION_DEPTH" in os.environ else "ppinfra"
 
 
 class ExitCode(IntEnum):
@@ -23,6 +30,7 @@ class ExitCode(IntEnum):
     PAID_NOT_HERE = 4
     SERVICE = 5
     BUG = 70
+    HUNG_UP = 129
     INTERRUPTED = 130
     TERMINATED = 143
 
@@ -35,7 +43,8 @@ EXIT_CODES = """\
 - 4: something is paid, or may be, and is not here; look before you run it again.
 - 5: the service or the network; nothing was paid.
 - 70: a bug in ppinfra itself.
-- 130: interrupted with Ctrl-C; what is paid is listed with how to fetch it.
+- 129: the terminal was closed; what is paid is listed with how to fetch it.
+- 130: the same after Ctrl-C.
 - 143: the same after SIGTERM."""
 
 
@@ -49,6 +58,10 @@ class CommandError(Exception):
     def __init__(self, message: str, code: ExitCode = ExitCode.USAGE) -> None:
         super().__init__(message)
         self.code = code
+
+
+class UnwritableError(OSError):
+    """A picture that is paid could not be written. The message is for people, and complete."""
 
 
 # The first match counts, so a special case stands before the general one.
@@ -73,6 +86,8 @@ def exit_code(error: BaseException) -> ExitCode:
         return error.code
     code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), ExitCode.BUG)
     has_task = getattr(error, "task_id", None) is not None
+    if isinstance(error, errors.TaskNotFoundError) and error.billed == "yes":
+        return ExitCode.PAID_NOT_HERE
     if isinstance(error, errors.TaskTimeoutError) and not has_task:
         return ExitCode.SERVICE
     # That code promises that nothing was paid.
@@ -117,9 +132,8 @@ def sentence(error: BaseException) -> str:
         case InvalidRequestError(violations=violations) if violations:
             return f"{'; '.join(map(violation, violations))}. Nothing was sent or paid."
         case errors.TaskTimeoutError(task_id=str()):
-            what = error.message.partition(". ")[0].rstrip(".")
-            return f"{what}. The task {error.task_id} goes on at the service and is paid."
-        case errors.TaskNotFoundError(task_id=str()):
+            return _about_timeout(error)
+        case errors.TaskNotFoundError(task_id=str(), billed="unknown"):
             return (
                 f"The service does not know the task {error.task_id}: the id is wrong, of another "
                 "account, or too old to be kept."
@@ -129,6 +143,13 @@ def sentence(error: BaseException) -> str:
         case OSError():
             return os_sentence(error)
     return f"This is a bug in ppinfra: {type(error).__name__}: {error}. --debug shows where."
+
+
+def _about_timeout(error: errors.TaskTimeoutError) -> str:
+    what = error.message.partition(". ")[0].rstrip(".")
+    if error.billed == "unknown":
+        return f"{what}. Whether there is a task {error.task_id} is not known."
+    return f"{what}. The task {error.task_id} goes on at the service and is paid."
 
 
 def _about_service(error: PPInfraError) -> str:
@@ -181,6 +202,8 @@ def _given(value: object) -> str:
 
 def os_sentence(error: OSError) -> str:
     """Return what went wrong with a file or a port."""
+    if isinstance(error, UnwritableError):
+        return str(error)
     what = error.strerror or str(error)
     return f"{error.filename}: {what}." if error.filename else f"{what}."
 

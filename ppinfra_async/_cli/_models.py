@@ -8,7 +8,7 @@ from typing import Any
 from ppinfra_async._cli._clients import make_client
 from ppinfra_async._cli._messages import CommandError, ExitCode, one_line
 from ppinfra_async._cli._options import Printing, Service
-from ppinfra_async._cli._report import line_of_json
+from ppinfra_async._cli._report import code_with_output, line_of_json
 from ppinfra_async._cli._running import run
 from ppinfra_async._cli._screen import Screen
 from ppinfra_async._client import Client
@@ -41,7 +41,9 @@ def models(
     if ending.code is ExitCode.DONE:
         listing.conclude(limit)
     screen.drain()
-    return ending.code
+    code = code_with_output(ending.code, screen)
+    screen.drain()
+    return code
 
 
 class _Listing:
@@ -89,8 +91,8 @@ def fits(model: Model, query: str | None) -> bool:
 
 def columns(model: Model) -> tuple[str, str, str, str]:
     """Return what the list shows of a model."""
-    name = model.name if model.usable else f"{model.name} (not usable now)"
-    return model.model_name, model.type, model.base_model, name
+    kind = model.type if model.usable else f"{model.type} (not usable now)"
+    return model.model_name, kind, model.base_model, model.name
 
 
 def _line(model: Model, *, as_json: bool) -> str:
@@ -112,15 +114,27 @@ def tree(model: Model) -> dict[str, Any]:
     }
 
 
+_ROOM_FOR_NAME = 24
+_GAP = 2
+
+
 def _show_table(found: list[Model]) -> None:
+    """Draw the list; a model's name is never broken, because it is there to be copied."""
     from rich.console import Console  # noqa: PLC0415  # not needed when nobody looks
     from rich.table import Table  # noqa: PLC0415  # see above
     from rich.text import Text  # noqa: PLC0415  # see above
 
-    table = Table(box=None, pad_edge=False)
-    table.add_column("model_name", overflow="fold", style="bold")
-    for heading in ("type", "base model", "name"):
-        table.add_column(heading, overflow="fold")
-    for model in found:
-        table.add_row(*(Text(one_line(column)) for column in columns(model)))
-    Console().print(table)
+    headings = ["model_name", "type", "base model", "name"]
+    rows = [list(map(one_line, columns(model))) for model in found]
+    widths = [max(len(row[place]) for row in [headings, *rows]) + _GAP for place in range(3)]
+    room = Console().width
+    if room < sum(widths) + _ROOM_FOR_NAME:
+        headings.pop()
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0))
+    for heading in headings:
+        style = "bold" if heading == "model_name" else None
+        table.add_column(heading, no_wrap=True, overflow="ellipsis", style=style)
+    for row in rows:
+        table.add_row(*map(Text, row[: len(headings)]))
+    # Rather wider than a narrow terminal than with names cut short.
+    Console(width=max(room, sum(widths))).print(table)

@@ -41,9 +41,10 @@ class Ask:
         strength: Above 0, at most 1; larger is further from the source.
         image_num: Pictures per IMAGE, 1 to 8; each is paid.
         seed: -1 is random. With a seed the service draws the same pictures again.
-        width: 128 to 2048 pixels. If not given, the source's.
+        width: 128 to 2048 pixels. If not given, the source's, scaled into that range.
         height: Likewise.
-        fit: Scale a source with a longer side than this down before it is sent.
+        fit: Scale a source with a longer side than this down before it is sent; 2048 is the most
+            that the service takes.
         steps: 1 to 100.
         guidance_scale: 1 to 30; larger follows the prompt more closely.
         sampler_name: Such as "Euler a" or "DPM++ 2M Karras".

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from shutil import get_terminal_size
+from textwrap import wrap
 
 from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
@@ -17,6 +19,9 @@ _MOST_ROWS = 12
 _LABEL_WIDTH = 36
 _BAR_WIDTH = 22
 _STATE_WIDTH = 17
+# Mark, state and seconds with the gaps between them: what a row always shows beside the label.
+_FIXED_WIDTH = 1 + _STATE_WIDTH + 8 + 4
+_NARROW = 72
 
 
 class JobsView:
@@ -34,13 +39,14 @@ class JobsView:
 
     def __call__(self, now: float) -> RenderableType:
         """Draw everything as it is at *now*, on the loop's clock."""
+        width = get_terminal_size().columns
         rows = Table.grid(padding=(0, 1))
-        shown = self._shown()
-        for job in shown:
-            rows.add_row(*self._row(job, now))
+        for job in self._shown():
+            rows.add_row(*self._row(job, now, width))
         lines: list[RenderableType] = [rows, Text(self._total(), style="dim")]
-        if notice := self._notice():
-            lines.append(Text(one_line(notice), style="yellow"))
+        # Broken by us: a live display cuts off what is too long.
+        notice = wrap(one_line(self._notice()), width - 1)
+        lines += [Text(line, style="yellow") for line in notice]
         return Group(*lines)
 
     def _shown(self) -> list[Job]:
@@ -49,9 +55,13 @@ class JobsView:
         under_way = [job for job in self._jobs if job.began is not None and not job.ended]
         return under_way[:_MOST_ROWS]
 
-    def _row(self, job: Job, now: float) -> tuple[RenderableType, ...]:
-        state = Text(job.state.ljust(_STATE_WIDTH))
-        return self._mark(job), _label(job), _bar(job, now), state, Text(_seconds(job, now))
+    def _row(self, job: Job, now: float, width: int) -> tuple[RenderableType, ...]:
+        state = Text(job.state.ljust(_STATE_WIDTH), no_wrap=True, overflow="ellipsis")
+        seconds = Text(_seconds(job, now), no_wrap=True)
+        if width < _NARROW:
+            return self._mark(job), _label(job, width - _FIXED_WIDTH), state, seconds
+        label = _label(job, width - _FIXED_WIDTH - _BAR_WIDTH - 1)
+        return self._mark(job), label, _bar(job, now), state, seconds
 
     def _mark(self, job: Job) -> RenderableType:
         if not job.ended:
@@ -66,11 +76,12 @@ class JobsView:
         return f"{text}, failed: {failed}" if failed else text
 
 
-def _label(job: Job) -> Text:
+def _label(job: Job, room: int) -> Text:
     text = one_line(job.label)
-    if len(text) > _LABEL_WIDTH:
+    room = max(2, min(room, _LABEL_WIDTH))
+    if len(text) > room:
         # The end of a path says more than its beginning.
-        text = f"…{text[1 - _LABEL_WIDTH :]}"
+        text = f"…{text[1 - room :]}"
     return Text(text, no_wrap=True, overflow="ellipsis")
 
 

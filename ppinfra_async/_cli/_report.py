@@ -10,7 +10,7 @@ from typing import Any
 from attrs import define, field
 
 from ppinfra_async._cli._jobs import Job, Runner
-from ppinfra_async._cli._messages import ExitCode, exit_code_of_all, sentence
+from ppinfra_async._cli._messages import ExitCode, command_name, exit_code_of_all, sentence
 from ppinfra_async._cli._running import Ending, report
 from ppinfra_async._cli._screen import Screen
 from ppinfra_async.errors import (
@@ -22,6 +22,7 @@ from ppinfra_async.errors import (
 )
 from ppinfra_async.events import Event, InputReencoded, SubmitDelayed
 
+_MOST_NAMES = 20
 _SHOWN_STATES = {"queued", "working", "no answer about it, asking again"}
 
 
@@ -59,6 +60,15 @@ def line_of_json(tree: Any) -> str:
     return json.dumps(tree)
 
 
+def code_with_output(code: ExitCode, screen: Screen) -> ExitCode:
+    """Return what to exit with, given that results may not have reached stdout; say so."""
+    if screen.output_error is None:
+        return code
+    why = screen.output_error.strerror
+    screen.say(f"ppinfra: The results could not be written to standard output ({why}).")
+    return code or ExitCode.SOME_FAILED
+
+
 @define(eq=False)
 class Reporter:
     """Reports a command's jobs.
@@ -76,6 +86,7 @@ class Reporter:
     notice: str = field(default="", init=False)
     _reencoded: set[str] = field(factory=set, init=False)
     _shared: str = field(default="", init=False)
+    _unsent: list[str] = field(factory=list, init=False)
 
     def follow(self, runner: Runner) -> None:
         """Listen to what *runner* does."""
@@ -85,7 +96,9 @@ class Reporter:
         """A job has come a step further."""
         if job.state == "sent":
             self.notice = ""
-            self.screen.step(f"{job.label}: sent, task {job.task_id}")
+            # Also where a live display shows the rest: whatever ends this process, a person has read
+            # the id of what is paid.
+            self.screen.milestone(f"{job.label}: sent, task {job.task_id}")
         elif job.state in _SHOWN_STATES:
             self.screen.step(f"{job.label}: {job.state}")
 
@@ -106,13 +119,15 @@ class Reporter:
                 f"{job.label}: the service made {job.missing} fewer than asked; it may have "
                 "filtered them."
             )
-        self.screen.step(f"{job.label}: done in {job.took or 0:.1f} s")
+        seed = "" if job.seed is None else f", seed {job.seed}"
+        self.screen.step(f"{job.label}: done in {job.took or 0:.1f} s{seed}")
 
     def _failed(self, job: Job, error: Exception) -> None:
         about = job.label
         if isinstance(error, NotSentError | AccountError) and job.task_id is None:
+            # Hundreds may not be sent for one reason: it is said once, and the summary names them.
+            self._unsent.append(job.label)
             if job.began is None or error.message == self._shared:
-                # Hundreds may not be sent for the one reason that was said; the summary counts them.
                 return
             self._shared, about = error.message, "ppinfra"
         elif isinstance(error, InvalidRequestError) and error.violations:
@@ -129,7 +144,7 @@ class Reporter:
                     self.screen.say(f"{name}: sent as {width} × {height} ({why})")
             case SubmitDelayed(error=error, wait=wait):
                 what = error.message.partition(". ")[0].rstrip(".")
-                self.notice = f"{what}; trying again in {wait:.1f} s."
+                self.notice = f"Trying again in {wait:.1f} s: {what}."
                 self.screen.step(f"ppinfra: {self.notice}")
             case _:
                 return
@@ -154,11 +169,13 @@ class Reporter:
                 f"{len(done)} of {_count(len(self.jobs), 'job')} done in {seconds:.1f} s: "
                 f"{_count(saved, 'picture')} saved. {self._money()}".rstrip()
             )
+            if 0 < len(self._unsent) < len(self.jobs):
+                self.screen.say(f"Not sent: {_some(self._unsent)}.")
         self._offer_rest(others, resume)
         if ending.code is not ExitCode.DONE:
             return ending.code
         found: list[BaseException] = [job.error for job in self.jobs if job.error is not None]
-        return self._with_output(exit_code_of_all(found, done=len(done)))
+        return code_with_output(exit_code_of_all(found, done=len(done)), self.screen)
 
     def _said_everything(self, ending: Ending) -> bool:
         """Tell whether a summary would only repeat the one sentence about what is wrong."""
@@ -167,13 +184,6 @@ class Reporter:
         was_sent = any(job.began is not None for job in self.jobs)
         only = self.jobs[0]
         return not was_sent or (len(self.jobs) == 1 and only.error is not None and not only.saved)
-
-    def _with_output(self, code: ExitCode) -> ExitCode:
-        if self.screen.output_error is None:
-            return code
-        why = self.screen.output_error.strerror
-        self.screen.say(f"ppinfra: The results could not be written to standard output ({why}).")
-        return code or ExitCode.SOME_FAILED
 
     def _money(self) -> str:
         sent = [job for job in self.jobs if job.request is not None]
@@ -193,7 +203,7 @@ class Reporter:
         left += [task_id for task_id in others if task_id not in known]
         if left:
             self.screen.say("Fetch what is paid and not here yet with")
-            self.screen.say(f"  {shlex.join(['ppinfra', 'task', *left, *resume])}")
+            self.screen.say(f"  {command_name()} {shlex.join(['task', *left, *resume])}")
 
 
 def _can_be_fetched(job: Job) -> bool:
@@ -202,6 +212,13 @@ def _can_be_fetched(job: Job) -> bool:
     return exit_code_of_all([job.error], done=0) in {
         ExitCode.PAID_NOT_HERE, ExitCode.ACCOUNT, ExitCode.SERVICE, ExitCode.BUG
     }  # fmt: skip
+
+
+def _some(names: Sequence[str]) -> str:
+    """Return so many of *names* as a person reads."""
+    shown = ", ".join(names[:_MOST_NAMES])
+    left = len(names) - _MOST_NAMES
+    return f"{shown} and {left} more" if left > 0 else shown
 
 
 def _count(number: int, what: str) -> str:

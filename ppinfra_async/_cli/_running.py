@@ -25,14 +25,14 @@ class Ending:
     """How the work ended.
 
     Attributes:
-        code: DONE, INTERRUPTED, TERMINATED, or what an error that nobody caught stands for.
+        code: DONE, INTERRUPTED, TERMINATED, HUNG_UP, or what an error that nobody caught stands for.
         error: That error.
-        was_terminated: Whether SIGTERM came.
+        stopped_by: What to end with after a signal that stopped the work, other than Ctrl-C.
     """
 
     code: ExitCode = ExitCode.DONE
     error: BaseException | None = None
-    was_terminated: bool = False
+    stopped_by: ExitCode | None = None
 
 
 def run(
@@ -40,17 +40,18 @@ def run(
 ) -> Ending:
     """Run *work* with *screen* beside it.
 
-    Ctrl-C and SIGTERM call *stop* and wait until the work has ended by itself; without *stop* the
-    work is cancelled. A second Ctrl-C ends everything at once.
+    Ctrl-C, SIGTERM and SIGHUP call *stop* and wait until the work has ended by itself; without
+    *stop* the work is cancelled. A second Ctrl-C ends everything at once.
     """
     prepare_streams()
     _silence_logging(debug=screen.debug)
     ending = Ending()
 
     async def everything() -> None:
-        # Windows knows no SIGTERM, and only the main thread may listen to signals.
-        with suppress(NotImplementedError, ValueError, RuntimeError):
-            _cancel_on_sigterm(ending)
+        # Not every system knows these signals, and only the main thread may listen to any.
+        with suppress(NotImplementedError, ValueError, RuntimeError, AttributeError):
+            _cancel_on(signal.SIGTERM, ExitCode.TERMINATED, ending)
+            _cancel_on(signal.SIGHUP, ExitCode.HUNG_UP, ending)
         async with anyio.create_task_group() as group:
             group.start_soon(screen.pump)
             try:
@@ -69,7 +70,7 @@ def run(
 
 def _note_end(ending: Ending, error: BaseException, screen: Screen) -> None:
     if isinstance(error, KeyboardInterrupt | asyncio.CancelledError):
-        ending.code = ExitCode.TERMINATED if ending.was_terminated else ExitCode.INTERRUPTED
+        ending.code = ending.stopped_by or ExitCode.INTERRUPTED
         return
     ending.code, ending.error = exit_code(error), error
     report(error, screen)
@@ -113,15 +114,18 @@ async def _until_stopped(work: Work, stop: Work | None) -> None:
             raise
 
 
-def _cancel_on_sigterm(ending: Ending) -> None:
+def _cancel_on(number: signal.Signals, code: ExitCode, ending: Ending) -> None:
     task = asyncio.current_task()
     assert task is not None  # noqa: S101  # called in one
+    if signal.getsignal(number) is signal.SIG_IGN:
+        # As `nohup` wants it.
+        return
 
     def cancel() -> None:
-        ending.was_terminated = True
+        ending.stopped_by = code
         task.cancel()
 
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, cancel)
+    asyncio.get_running_loop().add_signal_handler(number, cancel)
 
 
 def _silence_logging(*, debug: bool) -> None:

@@ -62,11 +62,6 @@ class Screen:
         """False once nobody reads stdout any more."""
         return self._stdout_open
 
-    @property
-    def is_empty(self) -> bool:
-        """True when nothing waits to be written."""
-        return not self._pending
-
     def result(self, line: str) -> None:
         """Put a line on stdout."""
         self._append(True, line)
@@ -78,6 +73,11 @@ class Screen:
     def step(self, line: str) -> None:
         """Put a line of progress on stderr, where there is no live display to show it."""
         if self._live is None and not self.quiet:
+            self.say(line)
+
+    def milestone(self, line: str) -> None:
+        """Put a line of progress on stderr that is to be read, also above a live display."""
+        if not self.quiet:
             self.say(line)
 
     def _append(self, is_result: bool, line: str) -> None:  # noqa: FBT001  # two private callers

@@ -57,7 +57,8 @@ def carry_out(
     view = JobsView(jobs, lambda: reporter.notice)
     ending = run(work, screen, stop=stop, view=view)
     runner.give_up(jobs)
-    resume = ["--out", str(out)]
+    # A name to be replaced, but one that works as it stands.
+    resume = ["--out", "elsewhere" if runner.is_unwritable else str(out)]
     if service.base_url is not None:
         resume += ["--base-url", service.base_url]
     code = reporter.summarize(

@@ -9,7 +9,7 @@ import anyio
 import anyio.to_thread
 
 from ppinfra_async._cli._behaviour import Behaviour
-from ppinfra_async._cli._messages import CommandError, ExitCode
+from ppinfra_async._cli._messages import CommandError, ExitCode, command_name
 from ppinfra_async._cli._options import Printing
 from ppinfra_async._cli._report import line_of_json
 from ppinfra_async._cli._running import run
@@ -80,7 +80,7 @@ def _introduce(simulator: Simulator, screen: Screen, *, as_json: bool) -> None:
     screen.say(f"The simulator runs at {simulator.url} with the key {simulator.api_key}.")
     screen.say("Nothing asked there reaches the service or is paid. In another terminal:")
     screen.say(
-        f"  {variables} ppinfra img2img cat.png --model {MODEL} "
+        f"  {variables} {command_name()} img2img cat.png --model {MODEL} "
         "--prompt 'an oil painting of a cat' --out pictures"
     )
     screen.say("Ctrl-C ends it.")

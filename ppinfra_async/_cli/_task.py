@@ -12,11 +12,11 @@ from attrs import define
 from ppinfra_async import errors
 from ppinfra_async._cli._clients import make_client
 from ppinfra_async._cli._jobs import Job
-from ppinfra_async._cli._messages import CommandError, ExitCode, one_line
+from ppinfra_async._cli._messages import CommandError, ExitCode, exit_code_of_all, one_line
 from ppinfra_async._cli._names import safe_stem
 from ppinfra_async._cli._options import Printing, Service
-from ppinfra_async._cli._report import line_of_json
-from ppinfra_async._cli._running import run
+from ppinfra_async._cli._report import code_with_output, line_of_json
+from ppinfra_async._cli._running import report, run
 from ppinfra_async._cli._session import carry_out
 from ppinfra_async._client import Client
 from ppinfra_async.events import Event, PollFailed
@@ -53,13 +53,24 @@ def _show(ids: Sequence[str], service: Service, printing: Printing) -> ExitCode:
     # Nothing is known of how long these tasks take, and the person wants to know now.
     client = make_client(service, polling=Polling(max_interval=0.25), on_event=heard)
 
+    failed: list[BaseException] = []
+
     async def work() -> None:
         async with client:
             for look in looks:
-                update = await look.by(client)
-                screen.result(line_of_json(_tree(update)) if printing.json else _line(update))
+                try:
+                    update = await look.by(client)
+                except (errors.PPInfraError, CommandError) as error:
+                    failed.append(error)
+                    report(error, screen, about=look.task_id if len(looks) > 1 else "ppinfra")
+                else:
+                    screen.result(line_of_json(_tree(update)) if printing.json else _line(update))
 
-    return run(work, screen).code
+    ending = run(work, screen)
+    code = ending.code or exit_code_of_all(failed, done=len(looks) - len(failed))
+    code = code_with_output(code, screen)
+    screen.drain()
+    return code
 
 
 @define(eq=False)

@@ -56,7 +56,7 @@ def test_the_version_is_told(call: Call) -> None:
         (["img2img", "--model"], "--model needs a value. See `ppinfra img2img --help`."),
         (
             ["img2img", "a.png", "--model", "m", "--prompt", "p"],
-            "--out needs a value. See `ppinfra img2img --help`.",
+            "--out is missing. See `ppinfra img2img --help`.",
         ),
         (["models", "extra"], "Unexpected: extra. See `ppinfra models --help`."),
         (

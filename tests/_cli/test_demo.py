@@ -149,7 +149,10 @@ def test_an_interrupted_demo_ends_in_order(
             polling=FAST_POLLING,
         )
     assert code == 130
-    assert "Traceback" not in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "Traceback" not in err
+    assert "Nothing was paid." in err
+    assert "is paid" not in err
     assert not out.exists()
 
 
@@ -171,7 +174,7 @@ def test_a_page_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     """A disk that is full by then is said, without a traceback."""
     gone = Folder(tmp_path / "gone")
     with pytest.raises(CommandError, match=r"^The page cannot be written \(No such file"):
-        _write_page(gone, _Source("cat.png", b"picture"), [])
+        _write_page(gone, _Source("cat.png", "cat.png", b"picture"), [])
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 
 from ppinfra_async import Client, ImageInput, Img2Img, Timeouts, errors
 from ppinfra_async._cli._jobs import Job, Runner
+from ppinfra_async._cli._messages import ExitCode, exit_code, sentence
 from ppinfra_async._cli._saving import Folder
 from ppinfra_async.events import Event
 from ppinfra_async.testing import Fault, Simulator
@@ -154,8 +155,37 @@ async def test_a_disk_that_refuses_is_one_jobs_error(
     """A picture that cannot be written is paid, and its task id is known."""
     one = job()
     await Runner(client, Folder(tmp_path / "not there")).run([one])
-    assert isinstance(one.error, FileNotFoundError)
+    assert isinstance(one.error, OSError)
+    assert str(one.error) == (
+        f"A picture could not be written to {tmp_path / 'not there'} (No such file or directory)."
+    )
     assert one.task_id is not None
+
+
+async def test_a_disk_that_refuses_stops_what_is_not_sent_yet(
+    client: Client, tmp_path: Path, job: Any, simulator: Simulator
+) -> None:
+    """What is paid from then on could not be saved either."""
+    jobs = [job() for _ in range(80)]
+    await Runner(client, Folder(tmp_path / "not there")).run(jobs)
+    assert simulator.counters.accepted < 80
+    unsent = [one.error for one in jobs if one.task_id is None]
+    assert len(unsent) == 80 - simulator.counters.accepted
+    assert {(type(error), getattr(error, "billed", "")) for error in unsent} == {
+        (errors.NotSentError, "no")
+    }
+    assert "could not be written" in str(unsent[0])
+
+
+async def test_a_task_of_ours_that_is_gone_is_paid_and_not_here(runner: Runner, job: Any) -> None:
+    """Its id cannot be wrong, so nobody is sent to look for a typing mistake."""
+    gone = errors.TaskNotFoundError("404", task_id="t")
+    error = runner._judged(job(), gone)
+    assert sentence(error) == (
+        "The service accepted the task t and does not know it any more. It is paid."
+    )
+    assert exit_code(error) is ExitCode.PAID_NOT_HERE
+    assert runner._judged(Job(label="t", stem="t", task_id="t"), gone) is gone
 
 
 async def test_a_known_task_is_waited_for(runner: Runner, job: Any) -> None:

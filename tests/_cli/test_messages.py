@@ -14,6 +14,7 @@ from ppinfra_async._cli._messages import (
     EXIT_CODES,
     CommandError,
     ExitCode,
+    UnwritableError,
     exit_code,
     exit_code_of_all,
     one_line,
@@ -148,6 +149,15 @@ def test_all_broken_rules_are_one_sentence() -> None:
             errors.TaskTimeoutError("Not done after 5 s. It goes on; await .task.", task_id="t-1"),
             "Not done after 5 s. The task t-1 goes on at the service and is paid.",
         ),
+        (
+            errors.TaskTimeoutError("Not done after 5 s.", task_id="t-1", billed="unknown"),
+            "Not done after 5 s. Whether there is a task t-1 is not known.",
+        ),
+        (
+            errors.TaskNotFoundError("It is gone.", task_id="t-1", billed="yes"),
+            "It is gone. It is paid.",
+        ),
+        (UnwritableError("It could not be written."), "It could not be written."),
         (
             errors.TaskNotFoundError("404", task_id="t-1"),
             (

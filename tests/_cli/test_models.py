@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
 
 import pytest
 
@@ -87,7 +88,7 @@ async def test_a_table_is_drawn_when_all_is_there(client: Client) -> None:
     listing = _Listing(screen, Printing(), found, as_table=True)
     await listing.read(client, "vae", None, 3)
     assert len(found) == 3
-    assert screen.is_empty
+    assert not screen._pending
 
 
 async def test_the_list_ends_when_nobody_reads(client: Client) -> None:
@@ -117,9 +118,36 @@ def test_on_a_terminal_it_is_a_table(
     assert len(rows) == 4
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a system without pseudo terminals")
+@pytest.mark.parametrize("width", [30, 80])
+def test_a_models_name_is_never_broken(
+    service: SimulatorThread, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    """It is there to be copied, however narrow the terminal; other columns give way."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", str(width))
+    with terminal() as opened, redirect_stdout(opened.stream), redirect_stderr(io.StringIO()):
+        assert main(["models", "--limit", "1000"]) == 0
+        shown = re.sub("\x1b\\[[0-9;]*m", "", opened.shown())
+    assert {line.split()[0] for line in shown.splitlines()[1:]} == {
+        model.model_name for model in service.settings.models
+    }
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a system without /dev/full")
+@pytest.mark.usefixtures("service")
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_a_full_disk_behind_the_list_is_an_error(more: list[str]) -> None:
+    """A script must not take an empty file for an empty list."""
+    errors = io.StringIO()
+    with Path("/dev/full").open("w") as full, redirect_stdout(full), redirect_stderr(errors):
+        assert main(["models", *more]) == 1
+    assert "No space left on device" in errors.getvalue()
+
+
 def test_a_model_that_is_not_usable_is_marked() -> None:
     """Nobody should pay to find out."""
-    assert columns(Model(model_name="m", name="M", usable=False))[3] == "M (not usable now)"
+    assert columns(Model(model_name="m", type="vae", usable=False))[1] == "vae (not usable now)"
 
 
 def test_a_limit_that_makes_no_sense(call: Call) -> None:

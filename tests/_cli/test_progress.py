@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from ppinfra_async._cli._jobs import Job
 from ppinfra_async._cli._progress import JobsView
 
 
-def drawn(jobs: list[Job], notice: str = "", *, now: float = 10.0) -> list[str]:
-    console = Console(width=100)
+def drawn(jobs: list[Job], notice: str = "", *, now: float = 10.0, width: int = 100) -> list[str]:
+    console = Console(width=width)
     with console.capture() as captured:
         console.print(JobsView(jobs, lambda: notice)(now))
     return [line.rstrip() for line in captured.get().splitlines()]
@@ -38,7 +39,18 @@ def test_each_job_has_a_line_with_state_and_time() -> None:
 def test_the_end_of_a_long_path_stays_readable() -> None:
     """Folders say less than the name of the file."""
     (line, _) = drawn([Job("/a/very/long/way/down/to/the/folder/of/cat.png", "cat", began=1)])
-    assert "…g/way/down/to/the/folder/of/cat.png" in line
+    assert "…n/to/the/folder/of/cat.png" in line
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_a_row_fits_into_a_narrow_terminal(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures can be told apart by the end of their names, and no row becomes two."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    job = Job("/a/long/way/to/cat.png", "cat", state="fetching pictures", began=1)
+    lines = drawn([job], "Trying again in 1.0 s: The request was not sent.", width=width)
+    assert "cat.png" in lines[0]
+    assert lines[0].endswith("9.0 s")
+    assert " ".join(lines[2:]) == "Trying again in 1.0 s: The request was not sent."
 
 
 def test_of_many_jobs_only_those_under_way_are_shown() -> None:

@@ -131,14 +131,14 @@ def test_steps_and_events_are_told(capsys: Capture) -> None:
     reporter.on_event(reencoded)
     reporter.on_event(reencoded)
     reporter.on_event(SubmitDelayed(error=error, wait=2.5))
-    assert reporter.notice == "The request was not sent: no connection; trying again in 2.5 s."
+    assert reporter.notice == "Trying again in 2.5 s: The request was not sent: no connection."
     for state in ("sending", "sent", "queued", "working", "fetching pictures"):
         one.state, one.task_id = state, "t"
         reporter.step(one)
     assert reporter.notice == ""
     assert written(screen, capsys)[1] == [
         "cat.png: sent as 2048 × 1024 (fit)",
-        "ppinfra: The request was not sent: no connection; trying again in 2.5 s.",
+        "ppinfra: Trying again in 2.5 s: The request was not sent: no connection.",
         "cat.png: sent, task t",
         "cat.png: queued",
         "cat.png: working",
@@ -181,6 +181,22 @@ def test_the_summary_counts_jobs_pictures_and_money(capsys: Capture) -> None:
         "Fetch what is paid and not here yet with",
         "  ppinfra task tb --out 'my pictures'",
     ]
+
+
+def test_what_was_not_sent_is_named(capsys: Capture) -> None:
+    """Many may fail for one reason, which is said once; a person has to know which they were."""
+    jobs = [done(job("a.png", task_id="ta"), "a-1.png")]
+    jobs += [job(f"{number}.png") for number in range(25)]
+    screen = Screen()
+    reporter = Reporter(screen, jobs, as_json=False)
+    for one in jobs[1:]:
+        one.began = 1.0
+        reporter.end(failed(one, errors.InsufficientBalanceError("The balance is not enough.")))
+    reporter.summarize(Ending(), seconds=2.0, others=(), resume=())
+    lines = written(screen, capsys)[1]
+    assert lines[0] == "ppinfra: The balance is not enough. Nothing was paid for it."
+    names = ", ".join(f"{number}.png" for number in range(20))
+    assert lines[2:] == [f"Not sent: {names} and 5 more."]
 
 
 def test_an_interrupted_command_lists_every_paid_task(capsys: Capture) -> None:

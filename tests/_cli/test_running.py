@@ -122,10 +122,14 @@ def test_log_lines_stay_off_the_terminal(debug: bool) -> None:  # noqa: FBT001  
 
 @pytest.mark.parametrize(
     ("number", "code"),
-    [(signal.SIGINT, ExitCode.INTERRUPTED), (signal.SIGTERM, ExitCode.TERMINATED)],
+    [
+        (signal.SIGINT, ExitCode.INTERRUPTED),
+        (signal.SIGTERM, ExitCode.TERMINATED),
+        (signal.SIGHUP, ExitCode.HUNG_UP),
+    ],
 )
 def test_an_interruption_lets_the_work_end_by_itself(number: int, code: ExitCode) -> None:
-    """Ctrl-C and SIGTERM call stop, and the work goes on to its own end."""
+    """Ctrl-C, SIGTERM and a closed terminal call stop, and the work goes on to its own end."""
     happened: list[str] = []
     stopped = anyio.Event()
 
@@ -141,6 +145,20 @@ def test_an_interruption_lets_the_work_end_by_itself(number: int, code: ExitCode
 
     assert run(work, Screen(), stop=stop).code is code
     assert happened == ["stop", "work ended"]
+
+
+def test_a_hang_up_that_is_ignored_stays_ignored() -> None:
+    """`nohup` means that the work goes on when the terminal is closed."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    async def work() -> None:
+        os.kill(os.getpid(), signal.SIGHUP)
+        await anyio.sleep(0.02)
+
+    try:
+        assert run(work, Screen()).code is ExitCode.DONE
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a system without pseudo terminals")

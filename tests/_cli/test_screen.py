@@ -171,6 +171,7 @@ def test_on_a_terminal_the_display_is_redrawn_and_results_stay_whole(
     async def work() -> None:
         await until(lambda: bool(drawn))
         screen.step("a step that the display shows")
+        screen.milestone("a milestone")
         screen.result("path.png")
         screen.say("a note")
 
@@ -181,6 +182,7 @@ def test_on_a_terminal_the_display_is_redrawn_and_results_stay_whole(
         shown = opened.shown()
     assert "the display" in shown
     assert "a note\r\n" in shown
+    assert "a milestone\r\n" in shown
     assert "a step" not in shown
     assert ("path.png\r\n" in shown) is results_too
     assert capsys.readouterr().out == ("" if results_too else "path.png\n")
@@ -200,7 +202,8 @@ def test_no_display_where_none_is_wanted(
     with terminal() as opened, redirect_stderr(opened.stream):
         with screen.showing(lambda now: f"never drawn {now}"):
             screen.step("a step")
+            screen.milestone("a milestone")
             screen.say("a note")
         screen.drain()
         shown = opened.shown()
-    assert shown == ("a note\r\n" if screen.quiet else "a step\r\na note\r\n")
+    assert shown == ("a note\r\n" if screen.quiet else "a step\r\na milestone\r\na note\r\n")

@@ -111,6 +111,17 @@ async def test_a_look_does_not_wait_for_ever(
     assert words in str(caught.value)
 
 
+def test_one_unknown_task_does_not_hide_the_others(
+    service: SimulatorThread, paid: Callable[[SimulatorThread], str], call: Call
+) -> None:
+    """Each id has its line or its error, and the exit code tells of the error."""
+    task_id = paid(service)
+    ended = call("task", "typo", task_id, "--no-wait")
+    assert ended.code == 1
+    assert ended.out.startswith(f"{task_id}  TASK_STATUS_")
+    assert ended.err.startswith("typo: The service does not know the task typo")
+
+
 def test_a_line_says_how_far_a_task_is_and_why_it_failed() -> None:
     """Progress while it works, the reason when it has failed."""
     working = TaskUpdate(task_id="t", status=TaskStatus.PROCESSING, progress_percent=40)
