@@ -6,6 +6,7 @@ not an image, and neither is half of one.
 
 from __future__ import annotations
 
+import io
 import os
 import secrets
 from collections.abc import Callable
@@ -14,16 +15,19 @@ from typing import TYPE_CHECKING, NoReturn
 
 import anyio
 import anyio.to_thread
+import pybase64
+from attrs import frozen
 
 from ppinfra_async import _pixels
 from ppinfra_async._sansio.retry import delay
-from ppinfra_async._sansio.sniff import describe, image_format, is_whole
+from ppinfra_async._sansio.sniff import HEAD_LENGTH, describe, image_format, is_whole
 from ppinfra_async._sansio.wire import TransportFailure
+from ppinfra_async._showing import url_without_query
 from ppinfra_async._transport import Fetched, Transport
 from ppinfra_async.errors import BadImageError, DownloadError, ImageError, ResultExpiredError
 from ppinfra_async.options import Retries
 from ppinfra_async.requests import ImageType
-from ppinfra_async.results import GeneratedImage, ImageLink, url_without_query
+from ppinfra_async.results import GeneratedImage, ImageLink
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
@@ -69,30 +73,29 @@ class Images:
             BadImageError: when they are not a whole picture of the service's formats.
         """
         if link.inline is not None:
-            data = link.inline
+            looked = await self._look(link.inline, index, decode=decode)
         elif link.url is not None:
-            data = await self._download(link.url, index)
+            looked = await self._download(link.url, index, decode=decode)
         else:
             raise BadImageError("The service lists this image without an address.", index=index)
-        header, pixels = await self._verify(data, index, decode=decode)
-        width, height = header.size
+        width, height = looked.header.size
         return GeneratedImage(
             index=index,
-            data=data,
-            format=_format_of(header),
+            data=looked.data,
+            format=_format_of(looked.header),
             width=width,
             height=height,
             url=link.url,
             nsfw=link.nsfw,
-            pil=pixels,
+            pil=looked.pixels,
             tools=self,
         )
 
     async def decode(self, data: bytes, index: int) -> PILImage:
         """Return the pixels of *data*; see ``ImageTools``."""
-        _, pixels = await self._verify(data, index, decode=True)
-        assert pixels is not None  # noqa: S101  # asked for
-        return pixels
+        looked = await self._look(data, index, decode=True)
+        assert looked.pixels is not None  # noqa: S101  # asked for
+        return looked.pixels
 
     async def save(self, image: GeneratedImage, path: Path) -> Path:
         """Write *image* atomically; see ``ImageTools``."""
@@ -103,25 +106,28 @@ class Images:
         except _pixels.NotAPictureError as error:
             raise _bad(error, image.index) from error
 
-    async def _verify(
-        self, data: bytes, index: int, *, decode: bool
-    ) -> tuple[_pixels.Header, PILImage | None]:
-        def work() -> tuple[_pixels.Header, PILImage | None]:
-            header = _pixels.read_header(data)
-            return header, _pixels.decode(data) if decode else None
-
+    async def _look(self, data: bytes | str, index: int, *, decode: bool) -> _Looked:
         try:
-            return await anyio.to_thread.run_sync(work, limiter=self.workers)
+            return await self._in_thread(data, decode=decode)
         except _pixels.NotAPictureError as error:
             raise _bad(error, index) from error
 
-    async def _download(self, url: str, index: int) -> bytes:
+    async def _in_thread(self, data: bytes | str, *, decode: bool) -> _Looked:
+        return await anyio.to_thread.run_sync(_look, data, decode, limiter=self.workers)
+
+    async def _download(self, url: str, index: int, *, decode: bool) -> _Looked:
         attempt = 0
         while True:
             attempt += 1
             try:
                 async with self._downloads, self._transport.fetch(url) as fetched:
-                    return await _read_picture(fetched, url, index)
+                    data = await _read_picture(fetched, url, index)
+                return await self._in_thread(data, decode=decode)
+            except _CutShortError:
+                # Perhaps the next download brings its end.
+                error = _not_downloaded("the picture is cut short", url, index)
+            except _pixels.NotAPictureError as bad:
+                raise _bad(bad, index) from bad
             except TransportFailure as failure:
                 error = _not_downloaded(failure.what, url, index)
                 error.__cause__ = failure
@@ -133,6 +139,34 @@ class Images:
             await anyio.sleep(wait)
 
 
+@frozen
+class _Looked:
+    """A picture that a worker thread has looked at."""
+
+    data: bytes
+    header: _pixels.Header
+    pixels: PILImage | None
+
+
+class _CutShortError(_pixels.NotAPictureError):
+    """The end of the picture is not there."""
+
+
+def _look(given: bytes | str, decode: bool) -> _Looked:  # noqa: FBT001  # threads take no keywords
+    """Do in a worker thread all that takes time with megabytes; *given* as text is a data URL."""
+    data = _from_data_url(given) if isinstance(given, str) else given
+    if image_format(data) is not None and not is_whole(data):
+        raise _CutShortError("is cut short")
+    return _Looked(data, _pixels.read_header(data), _pixels.decode(data) if decode else None)
+
+
+def _from_data_url(url: str) -> bytes:
+    try:
+        return pybase64.b64decode(url.partition(",")[2], validate=True)
+    except ValueError:
+        raise _pixels.NotAPictureError("is not base64") from None
+
+
 async def _read_picture(fetched: Fetched, url: str, index: int) -> bytes:
     _check_status(fetched.status, url, index)
     if fetched.length is not None and fetched.length > MOST_BYTES:
@@ -140,27 +174,30 @@ async def _read_picture(fetched: Fetched, url: str, index: int) -> bytes:
     data = await _read_all(fetched, url, index)
     if fetched.length is not None and len(data) != fetched.length:
         raise _not_downloaded(f"{len(data):,} of {fetched.length:,} bytes arrived", url, index)
-    if image_format(data[:16]) is None:
-        _refuse(bytes(data[:128]), fetched.content_type, index)
-    if not is_whole(data):
-        raise _not_downloaded("the picture is cut short", url, index)
-    return bytes(data)
+    if image_format(data) is None:
+        _refuse(data, fetched.content_type, index)
+    return data
 
 
-async def _read_all(fetched: Fetched, url: str, index: int) -> bytearray:
-    data = bytearray()
+async def _read_all(fetched: Fetched, url: str, index: int) -> bytes:
+    # It gives its bytes away without a copy, which would hold the event loop.
+    file = io.BytesIO()
+    head = b""
     began = anyio.current_time()
     while piece := await fetched.read():
-        if len(data) + len(piece) > MOST_BYTES:
+        length = file.tell() + len(piece)
+        if length > MOST_BYTES:
             raise _too_long(index)
-        data += piece
+        file.write(piece)
         seconds = anyio.current_time() - began
-        if seconds > _MAY_BE_SLOW and len(data) < seconds * _SLOWEST:
+        if seconds > _MAY_BE_SLOW and length < seconds * _SLOWEST:
             # A byte now and then is progress to every single wait, and would never end.
-            raise _not_downloaded(f"only {len(data):,} bytes in {seconds:.0f} s", url, index)
-        if len(data) > 16 and image_format(data[:16]) is None:
-            _refuse(bytes(data[:128]), fetched.content_type, index)
-    return data
+            raise _not_downloaded(f"only {length:,} bytes in {seconds:.0f} s", url, index)
+        if len(head) < HEAD_LENGTH:
+            head += piece[:HEAD_LENGTH]
+            if len(head) >= HEAD_LENGTH and image_format(head) is None:
+                _refuse(file.getvalue(), fetched.content_type, index)
+    return file.getvalue()
 
 
 def _check_status(status: int, url: str, index: int) -> None:
@@ -187,9 +224,10 @@ def _too_long(index: int) -> ImageError:
     return BadImageError(f"Image {index} is longer than {MOST_BYTES:,} bytes.", index=index)
 
 
-def _refuse(head: bytes, content_type: str, index: int) -> NoReturn:
+def _refuse(data: bytes, content_type: str, index: int) -> NoReturn:
+    what = describe(data[: HEAD_LENGTH * 8])
     raise BadImageError(
-        f"Image {index} is not a picture: the image host sent {describe(head)} ({content_type}).",
+        f"Image {index} is not a picture: the image host sent {what} ({content_type}).",
         index=index,
     )
 

@@ -32,28 +32,14 @@ Every error can be copied and pickled; what belongs to a live client (``TaskTime
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from typing import Any, Literal
 
 from attrs import define, field, frozen
 
+from ppinfra_async._showing import shown
+
 Billed = Literal["no", "yes", "unknown"]
-
-_SHOWN_VALUE_LENGTH = 60
-
-
-def shown(value: object) -> str:
-    """Return *value* as it is put into a message: its ``repr``, cut to a readable length."""
-    if isinstance(value, os.PathLike):
-        # Never cut: a file's name is at the end.
-        return repr(os.fspath(value))
-    try:
-        text = repr(value)
-    except Exception:
-        # Such as a number of thousands of digits: a message about a value must not fail for it.
-        text = f"<{type(value).__name__}>"
-    return text if len(text) <= _SHOWN_VALUE_LENGTH else f"{text[:_SHOWN_VALUE_LENGTH]}…"
 
 
 @frozen

@@ -14,6 +14,8 @@ import pybase64
 from attrs import field, frozen
 from yarl import URL
 
+from ppinfra_async._showing import shown_size, shown_url, url_without_query
+
 if TYPE_CHECKING:
     # Pillow takes 70 ms to import and is only needed when a picture is really looked at.
     from PIL.Image import Image as PILImage
@@ -37,15 +39,6 @@ class BadInputError(ValueError):
     """An input that can be seen to be wrong without reading a file. The message is a rule."""
 
 
-def _size_text(data: bytes | None) -> str:
-    return "None" if data is None else f"<{len(data):,} bytes>"
-
-
-def _url_text(url: str | None) -> str:
-    # The query of a signed address is a secret for as long as it is valid.
-    return "None" if url is None else repr(url.partition("?")[0])
-
-
 @frozen
 class ImageInput:
     """One input picture: exactly one of a path, bytes, a Pillow image or an address.
@@ -63,9 +56,9 @@ class ImageInput:
     """
 
     path: Path | None = None
-    data: bytes | None = field(default=None, repr=_size_text)
+    data: bytes | None = field(default=None, repr=shown_size)
     pil: PILImage | None = field(default=None, eq=id)
-    url: str | None = field(default=None, repr=_url_text)
+    url: str | None = field(default=None, repr=shown_url)
     fit: int | None = None
 
     def __attrs_post_init__(self) -> None:
@@ -158,7 +151,7 @@ class ImageInput:
         if self.path is not None:
             return str(self.path)
         if self.url is not None:
-            return _url_text(self.url).strip("'")
+            return url_without_query(self.url)
         return "image bytes" if self.data is not None else "Pillow image"
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import define, field, frozen
 
+from ppinfra_async._showing import shown_size, shown_url
 from ppinfra_async.errors import ImageError, PPInfraError
 from ppinfra_async.requests import ImageType, Request
 
@@ -67,20 +68,6 @@ class Nsfw:
     confidence: float | None = None
 
 
-def url_without_query(url: str) -> str:
-    """Return *url* as it may be shown: the query of a signed address lets anybody read the image."""
-    bare, _, query = url.partition("?")
-    return f"{bare}?…" if query else bare
-
-
-def _url_text(url: str | None) -> str:
-    return "None" if url is None else repr(url_without_query(url))
-
-
-def _size_text(data: bytes | None) -> str:
-    return "None" if data is None else f"<{len(data):,} bytes>"
-
-
 @frozen(kw_only=True)
 class ImageLink:
     """Where one result image is, as the service lists it.
@@ -90,14 +77,14 @@ class ImageLink:
         ttl: Seconds the address is valid. None when the service did not say (it sends ``0`` then).
         image_type: The service's word for the format; the bytes decide.
         nsfw: Result of the detection, when it was asked for.
-        inline: The picture itself, for endpoints that answer with base64.
+        inline: The picture itself as a data URL, for endpoints that answer so; decoded when fetched.
     """
 
-    url: str | None = field(default=None, repr=_url_text)
+    url: str | None = field(default=None, repr=shown_url)
     ttl: int | None = None
     image_type: str | None = None
     nsfw: Nsfw | None = None
-    inline: bytes | None = field(default=None, repr=_size_text)
+    inline: str | None = field(default=None, repr=shown_size)
 
 
 @frozen(kw_only=True)
@@ -177,11 +164,11 @@ class GeneratedImage:
     """
 
     index: int
-    data: bytes = field(repr=_size_text)
+    data: bytes = field(repr=shown_size)
     format: ImageType
     width: int
     height: int
-    url: str | None = field(default=None, repr=_url_text)
+    url: str | None = field(default=None, repr=shown_url)
     nsfw: Nsfw | None = None
     _pil: PILImage | None = field(default=None, repr=False)
     _tools: ImageTools | None = field(default=None, repr=False)

@@ -19,6 +19,7 @@ PACKAGE = Path(ppinfra_async.__file__).parent
 
 # A module imports only from lower rooms; inside a folder, modules may use each other.
 ROOMS = {
+    "_showing": -1,
     "errors": 0,
     "inputs": 1,
     "options": 1,

@@ -11,7 +11,8 @@ import attrs
 import pytest
 
 from ppinfra_async import Img2Img, errors
-from ppinfra_async.errors import PPInfraError, Violation, shown
+from ppinfra_async._showing import shown
+from ppinfra_async.errors import PPInfraError, Violation
 
 CLASSES = [
     value

@@ -13,6 +13,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
+import pybase64
 import pytest
 from PIL import Image
 
@@ -98,15 +99,20 @@ async def test_body_may_come_in_any_pieces() -> None:
         assert (await got(Served(pieces=pieces, length=length))).data == PNG
 
 
+def data_url(data: bytes) -> str:
+    return f"data:image/png;base64,{pybase64.b64encode(data).decode()}"
+
+
 async def test_inline_picture_needs_no_download() -> None:
     """Some endpoints answer with the picture itself; it is verified all the same."""
     source, service = images(served(PNG))
-    image = await source.get(ImageLink(inline=PNG, nsfw=Nsfw(valid=True)), 0, decode=True)
+    image = await source.get(ImageLink(inline=data_url(PNG), nsfw=Nsfw(valid=True)), 0, decode=True)
 
     assert (image.data, image.url, image.nsfw) == (PNG, None, Nsfw(valid=True))
     assert service.fetched == []
-    with pytest.raises(BadImageError, match="is text"):
-        await source.get(ImageLink(inline=b"no picture"), 0, decode=False)
+    for text, words in ((data_url(b"no picture"), "is text"), ("data:,a", "is not base64")):
+        with pytest.raises(BadImageError, match=words):
+            await source.get(ImageLink(inline=text), 0, decode=False)
 
 
 async def test_link_without_an_address_is_told() -> None:

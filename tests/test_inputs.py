@@ -204,14 +204,14 @@ def test_names_for_messages() -> None:
     assert ImageInput.from_path("dir/cat.png").name == str(Path("dir/cat.png"))
     assert ImageInput.from_bytes(b"a").name == "image bytes"
     assert ImageInput.from_pil(Image.new("L", (1, 1))).name == "Pillow image"
-    assert ImageInput.from_url("https://host/1.png?key=secret").name == "https://host/1.png"
+    assert ImageInput.from_url("https://host/1.png?key=secret").name == "https://host/1.png?…"
 
 
 def test_repr_is_short_and_keeps_secrets() -> None:
     """Bytes by their number, addresses without query."""
     assert "data=<3,000 bytes>" in repr(ImageInput.from_bytes(b"abc" * 1000))
     shown = repr(ImageInput.from_url("https://host/1.png?key=secret"))
-    assert "url='https://host/1.png'" in shown
+    assert "url='https://host/1.png?…'" in shown
     assert "secret" not in shown
     assert "url=None" in repr(ImageInput.from_path("a"))
 

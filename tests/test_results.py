@@ -22,7 +22,8 @@ from ppinfra_async import (
     TaskUpdate,
     errors,
 )
-from ppinfra_async.results import ImageLink, Nsfw, Timing, url_without_query
+from ppinfra_async._showing import url_without_query
+from ppinfra_async.results import ImageLink, Nsfw, Timing
 
 REQUEST = Img2Img(model_name="m", image=b"abc", prompt="p")
 SIGNED = "https://host/1.png?X-Amz-Signature=secret"
@@ -74,7 +75,7 @@ def test_the_query_of_an_address_is_a_secret(url: str, shown: str) -> None:
 
 def test_a_link_is_shown_without_its_picture() -> None:
     """Inline bytes are only counted."""
-    assert "inline=<3 bytes>" in repr(ImageLink(inline=b"abc"))
+    assert "inline=<3 characters>" in repr(ImageLink(inline="abc"))
     assert "url=None" in repr(ImageLink())
 
 

@@ -18,6 +18,7 @@ _JPEG_END = b"\xff\xd9"
 _MOST_PARTS = 50_000
 """Chunks or segments looked at; libpng writes 8 KB each. Hostile bytes must not cost time."""
 
+_STEP = 1024 * 1024
 _SHOWN_TEXT = 80
 
 
@@ -41,7 +42,7 @@ def is_whole(data: bytes | bytearray) -> bool:
         case ImageType.PNG:
             return _png_is_whole(data)
         case ImageType.JPEG:
-            return data.find(_JPEG_END, _jpeg_scan(data)) > 0
+            return _jpeg_ends(data, _jpeg_scan(data))
         case ImageType.WEBP:
             return len(data) >= 8 + int.from_bytes(data[4:8], "little")
     return False
@@ -71,6 +72,21 @@ def _jpeg_scan(data: bytes | bytearray) -> int:
         # A byte that only fills, or a segment with its length.
         at += 1 if marker == b"\xff" else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
     return at if at >= 0 else len(data)
+
+
+def _jpeg_ends(data: bytes | bytearray, begin: int) -> bool:
+    """Look for the end mark behind *begin*, from the back, where it should be.
+
+    Step by step: a search of the whole would hold the interpreter, and with it the event loop.
+    """
+    at = len(data)
+    while at > begin:
+        start = max(begin, at - _STEP)
+        # One step overlaps the other, for an end on the border.
+        if data.find(_JPEG_END, start, at + 1) >= 0:
+            return True
+        at = start
+    return False
 
 
 def describe(head: bytes) -> str:

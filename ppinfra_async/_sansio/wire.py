@@ -16,6 +16,7 @@ from attrs import field, frozen
 
 from ppinfra_async import errors
 from ppinfra_async._sansio import codec
+from ppinfra_async._showing import shown_size
 from ppinfra_async.errors import PPInfraError
 from ppinfra_async.requests import Request
 from ppinfra_async.results import Model, TaskUpdate
@@ -24,10 +25,6 @@ TASK_RESULT_PATH = "/v3/async/task-result"
 MODELS_PATH = "/v3/model"
 
 _SHOWN_BODY = 300
-
-
-def _size_text(data: bytes | None) -> str:
-    return "None" if data is None else f"<{len(data):,} bytes>"
 
 
 @frozen(kw_only=True)
@@ -43,7 +40,7 @@ class Upload:
     """
 
     path: Path | None = None
-    data: bytes | None = field(default=None, repr=_size_text)
+    data: bytes | None = field(default=None, repr=shown_size)
     size: int
     modified_ns: int = 0
     name: str = "image"
@@ -108,7 +105,7 @@ class HttpReply:
 
     status: int
     headers: Mapping[str, str] = field(factory=dict)
-    body: bytes = field(default=b"", repr=_size_text)
+    body: bytes = field(default=b"", repr=shown_size)
 
     @property
     def trace_id(self) -> str | None:

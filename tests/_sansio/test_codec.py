@@ -475,7 +475,7 @@ LINKS = [
     ("image_url", ..., "url", None),
     ("image_url", None, "url", None),
     ("image_url", "", "url", None),
-    ("image_url", "data:image/png;base64,!", "url", "data:image/png;base64,!"),
+    ("image_url", "data:image/png;base64,!", "inline", "data:image/png;base64,!"),
     *(("image_url_ttl", value, "ttl", read) for value, read in WRONG_NUMBER),
     ("image_url_ttl", "0", "ttl", None),
     ("image_url_ttl", 0, "ttl", None),
@@ -518,7 +518,7 @@ def test_a_picture_may_come_inline() -> None:
 
     (link,) = codec.read_update(tree, TASK_ID).links
 
-    assert link == ImageLink(inline=b"one", ttl=3600, image_type="jpeg")
+    assert link == ImageLink(inline="data:image/png;base64,b25l", ttl=3600, image_type="jpeg")
 
 
 def test_images_keep_their_order() -> None:
