@@ -32,7 +32,7 @@ _NOT_UPRIGHT = range(2, 9)
 _TURNED_BY_90 = {5, 6, 7, 8}
 _END = {ImageType.PNG: b"IEND\xaeB`\x82", ImageType.JPEG: b"\xff\xd9"}
 _STEP = 64 * 1024
-# Sent as they are, for the service to judge; more would mean more decoders open to hostile files.
+# Sent as PNG; more would mean more decoders open to hostile files.
 _OTHER_FORMATS = ("BMP", "GIF", "TIFF", "AVIF")
 # Pillow knows their suffixes and cannot write an RGB picture in them.
 _NOT_WRITABLE = {"BLP", "BUFR", "GRIB", "HDF5", "MSP", "PALM", "WMF", "XBM"}
@@ -55,11 +55,13 @@ class Header:
 
     Attributes:
         format: ``ImageType``, or None for a format that the service does not write itself.
+        format_name: What people call the format: ``PNG``, ``GIF``.
         size: Width and height as stored, in pixels.
         orientation: EXIF orientation, 1 when upright or not stated.
     """
 
     format: ImageType | None
+    format_name: str
     size: Size
     orientation: int = _UPRIGHT
 
@@ -85,7 +87,7 @@ def read_header(source: Path | bytes) -> Header:
     with _opened(source) as (picture, kind, file):
         if _is_cut_short(file, kind):
             raise NotAPictureError("is cut short")
-        return Header(kind, picture.size, _orientation(picture))
+        return Header(kind, picture.format or "", picture.size, _orientation(picture))
 
 
 def decode(data: bytes) -> PILImage:

@@ -1,7 +1,8 @@
 """Looks at a request's pictures in worker threads and makes them ready to send; refuses the network.
 
-Bytes are sent as they are, unless ``fit`` asks for less or the EXIF orientation is not upright: the
-service does not say that it reads EXIF, and a picture lying on its side is a wasted payment.
+Bytes are sent as they are, unless ``fit`` asks for less, the EXIF orientation is not upright, or the
+format is not PNG, JPEG or WebP. The service documents neither that it reads EXIF nor which formats
+it takes; a picture lying on its side is a wasted payment, a refused one a wasted upload.
 """
 
 from __future__ import annotations
@@ -107,6 +108,7 @@ def _look(path: str, picture: ImageInput) -> _Looked:
     is_too_long = picture.fit is not None and given.size > MAX_FILE_BYTES
     reasons = ["fit"] if is_too_long or size != header.upright_size else []
     reasons += [] if header.is_upright else ["EXIF orientation"]
+    reasons += [] if header.format else [f"{header.format_name} format"]
     if not reasons:
         return _Looked(upload=_short_enough(given), size=size)
     data = _or_rule(lambda: _pixels.reencode(source, size))

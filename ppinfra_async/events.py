@@ -20,7 +20,7 @@ class InputReencoded:
     Attributes:
         path: Which one, such as ``image``.
         name: Its file, or what it is.
-        why: ``fit`` or ``EXIF orientation``, or both.
+        why: ``fit``, ``EXIF orientation``, such as ``GIF format``, or several of them.
         size: What is sent, in pixels.
     """
 

@@ -47,7 +47,8 @@ class ImageInput:
     ``submit``, ``generate`` or ``map``.
 
     Attributes:
-        path: A file; its bytes are sent untouched (see ``fit``).
+        path: A file. PNG, JPEG and WebP are sent untouched (see ``fit``) when they are upright; the
+            first picture of a GIF, BMP, TIFF or AVIF file is sent as PNG.
         data: The bytes of a picture file.
         pil: A Pillow image; sent as PNG.
         url: An address for endpoints that take one. We never fetch it.

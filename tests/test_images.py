@@ -110,7 +110,11 @@ async def test_inline_picture_needs_no_download() -> None:
 
     assert (image.data, image.url, image.nsfw) == (PNG, None, Nsfw(valid=True))
     assert service.fetched == []
-    for text, words in ((data_url(b"no picture"), "is text"), ("data:,a", "is not base64")):
+    for text, words in (
+        (data_url(b"no picture"), "is text"),
+        (data_url(PNG[:-30]), "is cut short"),
+        ("data:,a", "is not base64"),
+    ):
         with pytest.raises(BadImageError, match=words):
             await source.get(ImageLink(inline=text), 0, decode=False)
 

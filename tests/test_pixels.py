@@ -69,11 +69,11 @@ def test_header_says_format_and_size(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["BMP", "GIF", "TIFF"])
-def test_header_of_a_format_that_is_sent_as_it_is(kind: str) -> None:
-    """A picture that the service does not write itself has a size and no `ImageType`."""
+def test_header_of_another_format(kind: str) -> None:
+    """A picture that the service does not write itself has a size, a name and no `ImageType`."""
     header = _pixels.read_header(draw_picture(200, 160, kind))
 
-    assert (header.format, header.size) == (None, (200, 160))
+    assert (header.format, header.format_name, header.size) == (None, kind, (200, 160))
 
 
 def test_header_is_read_without_decoding() -> None:

@@ -84,6 +84,24 @@ async def test_upright_file_is_sent_byte_for_byte(
     assert not [event for event in events if isinstance(event, InputReencoded)]
 
 
+@pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF"])
+async def test_other_format_is_sent_as_png_and_an_event_says_so(
+    strict_simulator: Simulator, tmp_path: Path, kind: str
+) -> None:
+    """The service documents no format; what it writes itself it certainly reads."""
+    path = tmp_path / f"cat.{kind.lower()}"
+    path.write_bytes(draw_picture(200, 160, kind))
+    events: list[Event] = []
+    async with Client(
+        strict_simulator.api_key, base_url=strict_simulator.url, on_event=events.append
+    ) as client:
+        await client.submit(img2img(image=path))
+
+    assert events[0] == InputReencoded(
+        path="image", name=str(path), why=f"{kind} format", size=(200, 160)
+    )
+
+
 async def test_turned_file_is_sent_upright_and_an_event_says_so(
     strict_simulator: Simulator, tmp_path: Path
 ) -> None:
