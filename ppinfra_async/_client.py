@@ -5,44 +5,44 @@ See ``Client``.
 
 from __future__ import annotations
 
+import inspect
 import logging
-import os
 import random
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Self
 
 import anyio
-from yarl import URL
 
 from ppinfra_async._background import Background
 from ppinfra_async._bulk import run_all
 from ppinfra_async._delivery import Delivery
 from ppinfra_async._images import Images
 from ppinfra_async._models import ModelIterator
+from ppinfra_async._origin import usable_base_url, usable_key
 from ppinfra_async._poller import Poller
-from ppinfra_async._sansio.addresses import is_local
 from ppinfra_async._submitter import Submitter
 from ppinfra_async._task import Task, TaskTools
 from ppinfra_async._transport import AiohttpTransport, MaskedText, Transport
 from ppinfra_async._uploads import Prepared, prepare
 from ppinfra_async.errors import (
-    InvalidKeyError,
     InvalidRequestError,
     SubmitOutcomeUnknownError,
     TaskTimeoutError,
     Violation,
 )
 from ppinfra_async.events import Event
-from ppinfra_async.options import Limits, Network, Polling, Retries, Timeouts
+from ppinfra_async.options import (
+    Limits,
+    Network,
+    Polling,
+    Retries,
+    Timeouts,
+)
 from ppinfra_async.requests import Request
 from ppinfra_async.results import Job, Outcome, TaskResult
 
 _log = logging.getLogger("ppinfra_async")
-
-DEFAULT_BASE_URL = "https://api.ppinfra.com"
-KEY_VARIABLES = ("PPINFRA_API_KEY", "PPIO_API_KEY")
-BASE_URL_VARIABLE = "PPINFRA_BASE_URL"
 
 
 class Client:
@@ -64,6 +64,7 @@ class Client:
     Raises:
         InvalidKeyError: when there is no usable key.
         ValueError: when the base URL is not https (http only for this machine itself).
+        TypeError: when ``on_event`` is a coroutine function.
     """
 
     def __init__(
@@ -81,8 +82,10 @@ class Client:
         if api_key is not None:
             # First of all, so that no frame of ours shows the key in a traceback with locals.
             api_key = MaskedText(api_key)
-        key = _usable_key(api_key)
-        self.base_url = _usable_base_url(base_url)
+        if inspect.iscoroutinefunction(on_event):
+            raise TypeError("on_event must be a plain function: nobody would await a coroutine.")
+        key = usable_key(api_key)
+        self.base_url = usable_base_url(base_url)
         self.limits = limits or Limits()
         self.polling = polling or Polling()
         self.retries = retries or Retries()
@@ -292,7 +295,7 @@ class Client:
         self._closed = True
         if self._unclaimed:
             _log.warning(
-                "The client was closed with %d paid tasks that nobody has received: %s",
+                "The client was closed with paid tasks that nobody has received (%d): %s",
                 len(self._unclaimed),
                 ", ".join(list(self._unclaimed)[:10]),
             )
@@ -353,42 +356,3 @@ class Client:
             self._on_event(event)
         except Exception:  # a paid task must not die of a progress bar
             _log.exception("on_event raised for %s; the work goes on", type(event).__name__)
-
-
-def _usable_key(given: str | None) -> MaskedText:
-    """Return the key as it is sent; people paste it with white space or ``Bearer`` in front."""
-    found = (os.environ.get(name) for name in KEY_VARIABLES)
-    # An empty one that was given is a mistake; it must not lead to somebody else's money.
-    key = next((MaskedText(value) for value in found if value), None) if given is None else given
-    if key is None:
-        raise InvalidKeyError(
-            "There is no API key: set the environment variable PPINFRA_API_KEY (or PPIO_API_KEY), "
-            "or pass api_key=."
-        )
-    key = MaskedText(f"{key.strip()} ".removeprefix("Bearer ").strip())
-    if not key or not key.isascii() or not key.isprintable() or " " in key:
-        raise InvalidKeyError(
-            "The API key is not usable: it is empty or has characters that no key has."
-        )
-    return key
-
-
-def _usable_base_url(given: str | None) -> URL:
-    # An empty one that was given is a mistake; it must not lead to the service that costs money.
-    text = os.environ.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL if given is None else given
-    try:
-        url = URL(text)
-        is_bare = not (url.user or url.password or url.query_string or url.fragment)
-    except ValueError as error:
-        raise ValueError(f"The base URL is not an address ({error}).") from None
-    if not is_bare:
-        # Not shown: what should not be in it may be a password.
-        raise ValueError("The base URL must be scheme, host, port and path only.")
-    if not url.host or url.scheme not in {"https", "http"}:
-        raise ValueError(f"The base URL must begin with https://, got {text!r}.")
-    if url.scheme == "http" and not is_local(url):
-        raise ValueError(
-            f"The base URL must be https, or the key could be read on the way, got {text!r}. "
-            "Plain http is only for this machine itself."
-        )
-    return url

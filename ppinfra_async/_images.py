@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import os
-import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -19,6 +18,7 @@ import pybase64
 from attrs import frozen
 
 from ppinfra_async import _pixels
+from ppinfra_async._files import SUFFIX, passing_file
 from ppinfra_async._sansio.retry import delay
 from ppinfra_async._sansio.sniff import HEAD_LENGTH, describe, image_format, is_whole
 from ppinfra_async._sansio.wire import TransportFailure
@@ -42,7 +42,6 @@ _SLOWEST = 1024
 
 _EXPIRED = {403, 404, 410}
 
-_SUFFIX = {ImageType.PNG: ".png", ImageType.JPEG: ".jpg", ImageType.WEBP: ".webp"}
 _SAME_FORMAT = {
     ImageType.PNG: {".png"},
     ImageType.JPEG: {".jpg", ".jpeg", ".jpe", ".jfif"},
@@ -249,17 +248,9 @@ def _place(data: bytes, kind: ImageType, path: Path) -> Path:
         if suffix in _pixels.writable_suffixes():
             data = _pixels.converted(data, suffix)
         else:
-            target = path.with_name(path.name + _SUFFIX[kind])
+            target = path.with_name(path.name + SUFFIX[kind])
     # A missing folder is told by its own name, not by that of a file nobody has heard of.
     target.parent.stat()
-    passing = target.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        with passing.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+    with passing_file(target.parent, data) as passing:
         passing.replace(target)
-    except BaseException:
-        passing.unlink(missing_ok=True)
-        raise
     return target

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Mapping
 from typing import Any
@@ -22,6 +23,8 @@ from ppinfra_async.errors import (
 )
 from ppinfra_async.options import Retries
 from ppinfra_async.results import Model
+
+_log = logging.getLogger("ppinfra_async")
 
 _FIRST = "c_0"
 """The documented cursor of the first page; leaving it out is the same."""
@@ -63,7 +66,14 @@ class ModelIterator:
 
     async def _next_page(self, cursor: str) -> tuple[list[Model], str | None]:
         call = wire.models_call(self._filters, limit=self._page_size, cursor=cursor)
-        models, following = wire.read_models(await self._reply_to(call))
+        page = wire.read_models(await self._reply_to(call))
+        models, following = page.models, page.next_cursor
+        if page.unreadable:
+            _log.warning(
+                "Entries of the list of models are left out, because they cannot be read (%d): %s",
+                len(page.unreadable),
+                page.unreadable[0],
+            )
         if following in {"", cursor, _FIRST}:
             # The end is an absent, an empty or the same cursor; the first page follows no other.
             return models, None

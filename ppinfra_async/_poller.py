@@ -229,7 +229,7 @@ class Poller:
         self._end(
             watched,
             TaskTimeoutError(
-                f"The task was not done after {waited:.3g} s (last: {_last_word(watched)}). "
+                f"The task was not done after {round(waited, 1):g} s (last: {_last_word(watched)}). "
                 f"{goes_on(is_real=watched.is_real)}; await the error's .task, or attach to the id, "
                 "to wait on.",
                 task_id=watched.task_id,

@@ -12,8 +12,11 @@ def shown(value: object) -> str:
     if isinstance(value, os.PathLike):
         # Never cut: a file's name is at the end.
         return repr(os.fspath(value))
-    if isinstance(value, str) and len(value) > _SHOWN_LENGTH:
-        return f"{value[:_SHOWN_LENGTH]!r}… ({len(value):,} characters)"
+    if isinstance(value, bytes | bytearray | memoryview):
+        return shown_size(value)
+    if isinstance(value, str):
+        rest = f"… ({len(value):,} characters)" if len(value) > _SHOWN_LENGTH else ""
+        return f"{value[:_SHOWN_LENGTH]!r}{rest}"
     try:
         text = repr(value)
     except Exception:
@@ -22,11 +25,11 @@ def shown(value: object) -> str:
     return text if len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}…"
 
 
-def shown_size(data: bytes | str | None) -> str:
+def shown_size(data: bytes | bytearray | memoryview | str | None) -> str:
     """Return how much *data* is, for a ``repr`` that must not hold a picture."""
     if data is None:
         return "None"
-    return f"<{len(data):,} {'bytes' if isinstance(data, bytes) else 'characters'}>"
+    return f"<{len(data):,} {'characters' if isinstance(data, str) else 'bytes'}>"
 
 
 def url_without_query(url: str) -> str:

@@ -76,14 +76,20 @@ def _prepare(request: Request) -> Prepared:
             looked[path] = _look(path, picture)
             uploads[id(picture)] = looked[path].upload
         except _RuleBrokenError as broken:
-            given = picture.path if picture.path is not None else picture.name
-            violations.append(Violation(path, given, str(broken)))
+            violations.append(Violation(path, _as_typed(picture), str(broken)))
     if violations:
         raise InvalidRequestError.of(type(request).__name__, violations)
     return Prepared(
         request=_with_output_size(request, looked.get("image")),
         uploads=uploads,
         reencoded=tuple(one.reencoded for one in looked.values() if one.reencoded),
+    )
+
+
+def _as_typed(picture: ImageInput) -> object:
+    """Return what a message shows of a picture that breaks a rule."""
+    return next(
+        (value for value in (picture.path, picture.data) if value is not None), picture.name
     )
 
 

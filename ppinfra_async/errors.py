@@ -59,6 +59,11 @@ class Violation:
     def __str__(self) -> str:
         return f"{self.path}: {self.rule}, got {shown(self.value)}"
 
+    def __reduce__(self) -> tuple[type[Violation], tuple[str, object, str]]:
+        # Anything may have been given, an open file or a lambda too; plain values travel as they are.
+        is_plain = isinstance(self.value, str | int | float | bool | None)
+        return (type(self), (self.path, self.value if is_plain else shown(self.value), self.rule))
+
 
 @define(slots=False, eq=False)
 class PPInfraError(Exception):
@@ -219,10 +224,10 @@ class TaskTimeoutError(PPInfraError, TimeoutError):
     retryable: bool = True
     task: Any = field(default=None, repr=False)
 
-    def __reduce__(self) -> tuple[type[TaskTimeoutError], tuple[object, ...]]:
-        # The handle belongs to a live client and an event loop; neither travels.
+    def __reduce__(self) -> tuple[type[TaskTimeoutError], tuple[object, ...], dict[str, Any]]:
+        # The handle belongs to a live client and an event loop; neither travels. Notes do.
         fields = (self.message, self.task_id, self.trace_id, self.billed, self.retryable)
-        return (type(self), fields)
+        return (type(self), fields, {**vars(self), "task": None})
 
 
 @define(slots=False, eq=False)

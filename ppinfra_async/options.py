@@ -15,6 +15,11 @@ import attrs
 from attrs import field, frozen
 from yarl import URL
 
+KEY_VARIABLES = ("PPINFRA_API_KEY", "PPIO_API_KEY")
+"""Environment variables that a key is looked for in, in this order."""
+
+BASE_URL_VARIABLE = "PPINFRA_BASE_URL"
+
 Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
 

@@ -196,6 +196,16 @@ def test_empty_values_are_not_taken_for_none(monkeypatch: pytest.MonkeyPatch) ->
         Client(base_url="")
 
 
+def test_coroutine_for_events_is_refused() -> None:
+    """Nobody would await it, and its events would be lost."""
+
+    async def on_event(event: Event) -> None:
+        raise AssertionError(event)
+
+    with pytest.raises(TypeError, match="on_event must be a plain function"):
+        Client("key", on_event=on_event)  # type: ignore[arg-type]  # the mistake is the test
+
+
 def test_options_are_shown() -> None:
     """What is printed of a client is what it was made with."""
     client = Client("key", base_url=CLOSED_PORT, limits=Limits(images_per_minute=10))
@@ -550,7 +560,7 @@ async def test_unfinished_tasks_are_named_at_close(
         await client.close()
 
     assert caplog.messages == [
-        f"The client was closed with 1 paid tasks that nobody has received: {task.id}"
+        f"The client was closed with paid tasks that nobody has received (1): {task.id}"
     ]
 
 

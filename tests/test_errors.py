@@ -207,6 +207,29 @@ def test_an_invalid_request_says_everything_at_once() -> None:
     )
 
 
+@pytest.mark.parametrize("value", [5, "cat", None, lambda: 1, b"bytes", object()])
+def test_broken_rule_travels_whatever_was_given(value: object) -> None:
+    """An open file or a function cannot be pickled; what it looked like can."""
+    error = errors.InvalidRequestError.of("Img2Img", [Violation("image", value, "must be one")])
+
+    told = pickle.loads(pickle.dumps(error))  # noqa: S301  # our own bytes
+
+    assert told.message == error.message
+    assert (told.violations[0].path, told.violations[0].rule) == ("image", "must be one")
+    plain = isinstance(value, int | str | None)
+    assert told.violations[0].value == (value if plain else shown(value))
+
+
+def test_timeout_keeps_its_notes_and_not_its_handle() -> None:
+    """What was added to explain it travels; what belongs to a live client does not."""
+    error = errors.TaskTimeoutError("x", task_id="t", billed="unknown", task=object())
+    error.add_note("a note")
+
+    for told in (pickle.loads(pickle.dumps(error)), copy.copy(error)):  # noqa: S301  # our own
+        assert (told.task_id, told.billed, told.task) == ("t", "unknown", None)
+        assert told.__notes__ == ["a note"]
+
+
 class Stubborn:
     def __repr__(self) -> str:
         raise RuntimeError("no")
@@ -216,9 +239,10 @@ class Stubborn:
     ("value", "text"),
     [
         (5, "5"),
-        ("a" * 58, "'" + "a" * 58 + "'"),
-        ("a" * 59, "'" + "a" * 59 + "…"),
-        (b"\0" * 1000, "b'" + "\\x00" * 14 + "\\x…"),
+        ("a" * 60, "'" + "a" * 60 + "'"),
+        ("a" * 2000, "'" + "a" * 60 + "'… (2,000 characters)"),
+        (b"\0" * 1000, "<1,000 bytes>"),
+        ([1] * 30, "[" + "1, " * 19 + "1,…"),
         (10**5000, "<int>"),
         (Stubborn(), "<Stubborn>"),
         (Path("a" * 100), "'" + "a" * 100 + "'"),

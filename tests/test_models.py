@@ -118,6 +118,23 @@ def page(names: list[str], cursor: str | None) -> HttpReply:
     )
 
 
+async def test_odd_entry_is_left_out_and_logged(
+    client: Client, simulator: Simulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody loses the list for one entry, and nobody is left to wonder where it is."""
+    simulator.faults.order("models", Fault.edited(lambda tree: _without_names(tree, 0)))
+    names = [model.model_name async for model in client.models(types="vae")]
+
+    assert len(names) == 4
+    assert "left out" in caplog.text
+    assert "answer.models[0]" in caplog.text
+
+
+def _without_names(tree: Any, index: int) -> Any:
+    tree["models"][index] = {"id": 1}
+    return tree
+
+
 class Pages(ScriptedService):
     """Answers a page by its cursor, and notes the calls."""
 

@@ -120,7 +120,9 @@ class Runner:
                 self._polled(job, update)
             case PollFailed(task_id=task_id, error=error) if job := self._by_task.get(task_id):
                 job.trouble = error
-                self._move(job, "no answer about it, asking again")
+                is_unknown = isinstance(error, errors.TaskNotFoundError)
+                words = "not known there" if is_unknown else "no answer about it"
+                self._move(job, f"{words}, asking again")
             case _:
                 return
 
@@ -244,7 +246,7 @@ class Runner:
     async def _save(self, job: Job, image: GeneratedImage) -> None:
         try:
             path = await anyio.to_thread.run_sync(
-                self.folder.place_picture, image.data, job.stem, image.index, image.format.value
+                self.folder.place_picture, image.data, job.stem, image.index, image.format
             )
         except OSError as error:
             self.is_unwritable = True

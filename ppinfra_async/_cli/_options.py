@@ -13,10 +13,9 @@ from ppinfra_async._cli._messages import CommandError, ExitCode
 from ppinfra_async._cli._screen import Screen
 from ppinfra_async.errors import InvalidRequestError, Violation
 from ppinfra_async.inputs import BadInputError, ImageInput
-from ppinfra_async.options import Limits, Polling, Retries
+from ppinfra_async.options import KEY_VARIABLES, Limits, Polling, Retries
 from ppinfra_async.requests import Embedding, Extra, ImageType, Img2Img, Lora
 
-_KEY_VARIABLES = ("PPINFRA_API_KEY", "PPIO_API_KEY")
 _DEBUG_VARIABLE = "PPINFRA_DEBUG"
 
 ASKED = Group("What is asked", sort_key=1)
@@ -226,7 +225,7 @@ def require_key() -> None:
     Raises:
         CommandError: saying where to put it.
     """
-    if any(os.environ.get(name, "").strip() for name in _KEY_VARIABLES):
+    if any(os.environ.get(name, "").strip() for name in KEY_VARIABLES):
         return
     raise CommandError(
         "There is no API key: put yours into the environment variable PPINFRA_API_KEY "

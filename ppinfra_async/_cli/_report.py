@@ -23,7 +23,12 @@ from ppinfra_async.errors import (
 from ppinfra_async.events import Event, InputReencoded, SubmitDelayed
 
 _MOST_NAMES = 20
-_SHOWN_STATES = {"queued", "working", "no answer about it, asking again"}
+_SHOWN_STATES = {
+    "queued",
+    "working",
+    "no answer about it, asking again",
+    "not known there, asking again",
+}
 
 
 def billed(job: Job) -> Billed:

@@ -5,8 +5,6 @@ Everything here blocks: callers use a worker thread.
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
@@ -14,8 +12,8 @@ from typing import Self
 from attrs import frozen
 
 from ppinfra_async._cli._names import numbered
-
-_SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
+from ppinfra_async._files import SUFFIX, passing_file
+from ppinfra_async.requests import ImageType
 
 
 @frozen
@@ -32,10 +30,8 @@ class Folder:
             OSError: when that does not work; better now than after something was paid.
         """
         path.mkdir(parents=True, exist_ok=True)
-        probe = _passing(path)
-        probe.touch(exist_ok=False)
-        probe.unlink()
-        return cls(path)
+        with passing_file(path):
+            return cls(path)
 
     @classmethod
     def new(cls, path: Path) -> Self:
@@ -53,9 +49,9 @@ class Folder:
             return cls.opened(path.with_name(name))
         raise AssertionError  # pragma: no cover  # the names never end
 
-    def place_picture(self, data: bytes, stem: str, index: int, image_type: str) -> Path:
+    def place_picture(self, data: bytes, stem: str, index: int, image_type: ImageType) -> Path:
         """Write a picture as ``<stem>-<number>.<suffix>``; return where it is."""
-        return self.place(data, numbered(f"{stem}-{index + 1}", _SUFFIXES[image_type]))
+        return self.place(data, numbered(f"{stem}-{index + 1}", SUFFIX[image_type]))
 
     def place(self, data: bytes, names: Iterator[str]) -> Path:
         """Write *data* under the first of *names* that is free; return where it is.
@@ -63,26 +59,11 @@ class Folder:
         Raises:
             OSError: when it cannot be written; nothing is left behind then.
         """
-        passing = _passing(self.path)
-        try:
-            _write(passing, data)
+        with passing_file(self.path, data) as passing:
             for name in names:
                 if _give_name(passing, self.path / name):
                     return self.path / name
-        finally:
-            passing.unlink(missing_ok=True)
         raise FileExistsError(f"no free name in {self.path}")
-
-
-def _passing(folder: Path) -> Path:
-    return folder / f".{secrets.token_hex(8)}.part"
-
-
-def _write(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _give_name(passing: Path, target: Path) -> bool:

@@ -210,15 +210,38 @@ def read_update(tree: Any, task_id: str) -> TaskUpdate:
     )
 
 
-def read_models(tree: Any) -> tuple[list[Model], str]:
-    """Return one page of models and the cursor of the next one, empty at the end.
+@frozen(kw_only=True)
+class ModelPage:
+    """One page of models.
+
+    Attributes:
+        models: What could be read.
+        next_cursor: Of the next page, empty at the end.
+        unreadable: Why entries are left out, one line each: one odd entry must not hide the others.
+    """
+
+    models: list[Model]
+    next_cursor: str
+    unreadable: list[str] = field(factory=list)
+
+
+def read_models(tree: Any) -> ModelPage:
+    """Return one page of models.
 
     Raises:
-        UnreadableError: naming the path of what cannot be read.
+        UnreadableError: naming the path of what cannot be read, when nothing can.
     """
     answer = _structure(tree, _ModelsAnswer)
-    parts = _structure_each(answer.models, _ModelPart, "answer.models")
-    return list(map(_model, parts, answer.models)), answer.pagination.next_cursor
+    page = ModelPage(models=[], next_cursor=answer.pagination.next_cursor)
+    for index, entry in enumerate(answer.models):
+        path = f"answer.models[{index}]"
+        try:
+            page.models.append(_model(_structure(entry, _ModelPart, path), entry, path))
+        except UnreadableError as error:
+            page.unreadable.append(str(error))
+    if page.unreadable and not page.models:
+        raise UnreadableError(page.unreadable[0])
+    return page
 
 
 def read_error(body: bytes) -> ErrorBody | None:
@@ -250,10 +273,6 @@ def _structure(tree: Any, cls: type[T], path: str = "answer") -> T:
         return _converter.structure(tree, cls)
     except Exception as error:  # cattrs raises groups of whatever a hook raised
         raise UnreadableError("; ".join(cattrs.transform_error(error, path=path))) from None
-
-
-def _structure_each(entries: list[Any], cls: type[T], path: str) -> list[T]:
-    return [_structure(entry, cls, f"{path}[{index}]") for index, entry in enumerate(entries)]
 
 
 def _link(entry: Any) -> ImageLink:
@@ -291,13 +310,13 @@ def _timing(debug_info: Any) -> Timing:
     return Timing(**{name: _lenient_int(times.get(name)) for name in names})  # type: ignore[arg-type]  # all are int | None
 
 
-def _model(part: _ModelPart, entry: dict[str, Any]) -> Model:
+def _model(part: _ModelPart, entry: dict[str, Any], path: str) -> Model:
     kind = _lenient_text(part.type.get("name") or "") if part.type else ""
     by_api_name = kind in {"lora", "locon", "textualinversion"}
     novita = (part.sd_name_in_api or part.sd_name) if by_api_name else part.sd_name
     name = part.model_name or novita or part.sd_name_in_api
     if not name:
-        raise UnreadableError("answer.models: an entry has no model_name and no sd_name")
+        raise UnreadableError(f"{path}: has no model_name and no sd_name")
     return Model(
         model_name=name,
         name=part.name or name,

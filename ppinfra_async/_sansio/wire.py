@@ -19,7 +19,7 @@ from ppinfra_async._sansio import codec
 from ppinfra_async._showing import shown_size
 from ppinfra_async.errors import PPInfraError
 from ppinfra_async.requests import Request
-from ppinfra_async.results import Model, TaskUpdate
+from ppinfra_async.results import TaskUpdate
 
 TASK_RESULT_PATH = "/v3/async/task-result"
 MODELS_PATH = "/v3/model"
@@ -217,8 +217,8 @@ def read_update(reply: HttpReply, task_id: str) -> TaskUpdate:
         raise _unreadable(reply, str(error), task_id=task_id) from error
 
 
-def read_models(reply: HttpReply) -> tuple[list[Model], str]:
-    """Return one page of models and the next cursor, empty at the end.
+def read_models(reply: HttpReply) -> codec.ModelPage:
+    """Return one page of models.
 
     Raises:
         PPInfraError: for an error reply.

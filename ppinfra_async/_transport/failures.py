@@ -23,8 +23,10 @@ class TooLongError(aiohttp.ClientPayloadError):
 def failure_of(error: BaseException, commit: CommitPoint) -> TransportFailure:
     """Translate what aiohttp raised."""
     ours = _find(error, *_OURS)
+    # An address that cannot be used is found out before anything is sent; later it is a hook's error.
+    is_stray = isinstance(error, ValueError) and commit.passed
     failure = TransportFailure(
-        in_words(ours or error),
+        _broken_by(error) if is_stray else in_words(ours or error),
         committed=commit.passed,
         changed_input=str(ours) if isinstance(ours, InputChangedError) else "",
     )
@@ -50,6 +52,10 @@ def in_words(error: BaseException) -> str:
     for kind, words in _WORDS.items():
         if isinstance(error, kind):
             return words(error)
+    return _broken_by(error)
+
+
+def _broken_by(error: BaseException) -> str:
     return f"the connection broke ({type(error).__name__})"
 
 
@@ -87,7 +93,7 @@ _WORDS: dict[type[BaseException], Callable[[Any], str]] = {
     aiohttp.ClientResponseError: lambda e: f"the answer was not HTTP ({e.message})",
     # What the parsers of addresses and names say; aiohttp.InvalidURL is one.
     ValueError: lambda _: "the address cannot be used",
-    RuntimeError: lambda _: "the client was closed",
+    RuntimeError: lambda e: "the client was closed" if "closed" in str(e) else _broken_by(e),
 }
 
 

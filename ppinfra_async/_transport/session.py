@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from email.utils import formatdate
 from typing import Any
 
 import aiohttp
@@ -218,6 +219,8 @@ class _Arriving:
 
     async def whole(self, response: aiohttp.ClientResponse) -> HttpReply:
         headers = {name.lower(): value for name, value in response.headers.items()}
+        # What a `Retry-After` date counts from; the server's own clock would be better.
+        headers.setdefault("date", formatdate(usegmt=True))
         body = bytearray()
         try:
             while chunk := await response.content.readany():

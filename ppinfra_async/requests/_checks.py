@@ -27,14 +27,16 @@ _DEEPEST_JSON = 100
 
 def integer(low: int, high: int | None = None) -> Rule:
     """Rule: a whole number in *low*…*high*; without *high*, up to what 64 bits hold."""
+    ceiling = _LARGEST_JSON_INTEGER if high is None else high
     allowed = (
         f"must be a whole number in {low}…{high}" if high else f"must be a whole number ≥ {low}"
     )
-    ceiling = _LARGEST_JSON_INTEGER if high is None else high
 
     def check(path: str, value: Any) -> Iterator[Violation]:
         whole = isinstance(value, int) and not isinstance(value, bool)
-        if not (whole and low <= value <= ceiling):
+        if whole and high is None and value > ceiling:
+            yield Violation(path, value, f"must be at most {ceiling}: JSON numbers end there")
+        elif not (whole and low <= value <= ceiling):
             yield Violation(path, value, allowed)
 
     return check

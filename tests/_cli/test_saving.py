@@ -9,6 +9,7 @@ import pytest
 
 from ppinfra_async._cli._names import numbered
 from ppinfra_async._cli._saving import Folder, _claim
+from ppinfra_async.requests import ImageType
 
 
 def test_a_folder_is_made_with_its_parents(tmp_path: Path) -> None:
@@ -32,10 +33,14 @@ def test_a_new_folder_leaves_the_old_one_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("image_type", "name"),
-    [("png", "cat-3.png"), ("jpeg", "cat-3.jpg"), ("webp", "cat-3.webp")],
+    [
+        (ImageType.PNG, "cat-3.png"),
+        (ImageType.JPEG, "cat-3.jpg"),
+        (ImageType.WEBP, "cat-3.webp"),
+    ],
 )
 def test_a_picture_is_named_after_source_and_place(
-    tmp_path: Path, image_type: str, name: str
+    tmp_path: Path, image_type: ImageType, name: str
 ) -> None:
     """The name is the stem, the number counted from 1, and the true suffix."""
     path = Folder(tmp_path).place_picture(b"picture", "cat", 2, image_type)
@@ -47,7 +52,7 @@ def test_no_file_is_replaced(tmp_path: Path) -> None:
     """A file, or a link that leads elsewhere, keeps its name; the new file takes the next one."""
     (tmp_path / "cat-1.png").write_bytes(b"old")
     (tmp_path / "cat-1-2.png").symlink_to(tmp_path / "outside" / "nowhere.png")
-    path = Folder(tmp_path).place_picture(b"new", "cat", 0, "png")
+    path = Folder(tmp_path).place_picture(b"new", "cat", 0, ImageType.PNG)
     assert path.name == "cat-1-3.png"
     assert (tmp_path / "cat-1.png").read_bytes() == b"old"
     assert not (tmp_path / "outside").exists()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ppinfra_async import Extra, ImageInput, Img2Img, Sampler, TaskStatus
 from ppinfra_async._sansio import codec
-from ppinfra_async._sansio.codec import ErrorBody, UnreadableError
+from ppinfra_async._sansio.codec import ErrorBody, ModelPage, UnreadableError
 from ppinfra_async.requests import Request, Webhook, WebhookTestMode
 from ppinfra_async.results import ImageLink, Nsfw, Timing
 from tests import strategies
@@ -618,9 +618,11 @@ def test_where_a_task_id_may_stand(tree: Any, task_id: str | None) -> None:
 
 def test_ppinfras_models() -> None:
     """One page, with the cursor of the next as it came."""
-    (model,), cursor = codec.read_models(sample("models_ppinfra"))
+    page = codec.read_models(sample("models_ppinfra"))
+    (model,) = page.models
 
-    assert cursor == "c_WzgwNDY2NiwiNTUxOTkiXQ=="
+    assert page.next_cursor == "c_WzgwNDY2NiwiNTUxOTkiXQ=="
+    assert page.unreadable == []
     assert model.model_name == "dreamshaperXL_v21_631328.safetensors"
     assert (model.name, model.type, model.id) == ("Dreamshaper XL", "checkpoint", 74534)
     assert (model.base_model, model.is_sdxl, model.is_nsfw) == ("SDXL 1.0", True, None)
@@ -646,7 +648,7 @@ def test_ppinfras_models() -> None:
 )
 def test_the_name_that_a_request_wants(entry: Any, name: str) -> None:
     """PPInfra's name, else Novita's that fits the kind of model."""
-    ((model,), _) = codec.read_models({"models": [entry]})
+    (model,) = codec.read_models({"models": [entry]}).models
 
     assert model.model_name == name
     assert model.name == name
@@ -684,7 +686,7 @@ def test_a_model_says_what_could_be_read(key: str, value: Any, name: str, read: 
     """Only its name is needed; the rest informs."""
     tree = changed(sample("models_ppinfra"), ("models", 0, key), value)
 
-    ((model,), _) = codec.read_models(tree)
+    (model,) = codec.read_models(tree).models
 
     assert getattr(model, name) == read
     assert model.raw == tree["models"][0]
@@ -697,9 +699,8 @@ def test_a_model_says_what_could_be_read(key: str, value: Any, name: str, read: 
         ({"models": 5}, "answer.models"),
         ({"models": {}}, "answer.models"),
         ({"models": [5]}, "answer.models[0]"),
-        ({"models": [{"model_name": "m"}, {"model_name": 5}]}, "answer.models[1].model_name"),
         ({"models": [{"sd_name": 5}]}, "answer.models[0].sd_name"),
-        ({"models": [{"name": "for people only"}]}, "answer.models"),
+        ({"models": [{"name": "for people only"}]}, "answer.models[0]: has no model_name"),
         ({"pagination": 5}, "answer.pagination"),
     ],
 )
@@ -717,25 +718,35 @@ def test_unreadable_models(tree: Any, place: str) -> None:
 )
 def test_an_empty_page_of_models(tree: Any) -> None:
     """No models and no next page."""
-    assert codec.read_models(tree) == ([], "")
+    assert codec.read_models(tree) == ModelPage(models=[], next_cursor="")
+
+
+@pytest.mark.parametrize("odd", [5, None, {}, {"model_name": 5}, {"name": "for people only"}])
+def test_an_odd_model_does_not_hide_the_others(odd: Any) -> None:
+    """It is left out, and where it stands is said."""
+    page = codec.read_models({"models": [{"model_name": "a"}, odd, {"model_name": "b"}]})
+
+    assert [model.model_name for model in page.models] == ["a", "b"]
+    (why,) = page.unreadable
+    assert "answer.models[1]" in why
 
 
 @given(strategies.json_values | strategies.changes(sample("models_ppinfra")))
 def test_reading_any_json_as_models_raises_nothing_else(tree: Any) -> None:
     """They are models or unreadable."""
     try:
-        models, cursor = codec.read_models(tree)
+        page = codec.read_models(tree)
     except UnreadableError:
         return
-    assert all(model.model_name for model in models)
-    assert isinstance(cursor, str)
+    assert all(model.model_name for model in page.models)
+    assert isinstance(page.next_cursor, str)
 
 
 def test_deep_models_are_read() -> None:
     """The JSON library reads deeper nesting than it writes."""
     tree = {"models": [{"model_name": "m", "type": {"name": codec.loads(DEEP)}}]}
 
-    ((model,), _) = codec.read_models(tree)
+    (model,) = codec.read_models(tree).models
 
     assert (model.model_name, model.type) == ("m", "")
 

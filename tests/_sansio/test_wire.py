@@ -545,7 +545,8 @@ def test_no_reply_raises_anything_but_our_errors(given_reply: HttpReply) -> None
 
 def test_models_are_read() -> None:
     """One page and the cursor of the next."""
-    (model,), cursor = wire.read_models(reply(200, sample("models_ppinfra")))
+    page = wire.read_models(reply(200, sample("models_ppinfra")))
+    (model,), cursor = page.models, page.next_cursor
 
     assert model.name == "Dreamshaper XL"
     assert cursor == "c_WzgwNDY2NiwiNTUxOTkiXQ=="

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -587,6 +589,19 @@ async def listening(**headers: str) -> AsyncIterator[tuple[RawServer, list[Head]
 
     async with raw_server(handle) as server:
         yield server, heads
+
+
+async def test_reply_without_a_date_gets_the_time_it_came() -> None:
+    """What a `Retry-After` date counts from must be known somehow."""
+    later = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
+    async with (
+        listening(**{"retry-after": later}) as (server, _),
+        real_transport(server.port) as transport,
+    ):
+        reply = await transport.send(status_call())
+
+    assert reply.retry_after is not None
+    assert 30 < reply.retry_after <= 60
 
 
 async def test_status_call_is_below_the_base_url() -> None:
