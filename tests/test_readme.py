@@ -67,6 +67,22 @@ async def test_second_example_runs(
     assert [outcome.error for outcome in outcomes] == [None, None, None]
 
 
+@pytest.mark.parametrize("readme", READMES)
+def test_the_test_that_is_shown_runs(readme: str, tmp_path: Path) -> None:
+    """In a folder of its own, with the package installed and nothing set up."""
+    (tmp_path / "test_example.py").write_text(blocks(readme, "python")[2], encoding="utf-8")
+
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
+
+
 def test_both_languages_show_the_same_code() -> None:
     """A change to one README is made to the other."""
     for language in ("python", "sh"):
