@@ -22,16 +22,13 @@ from attrs import field, frozen
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 from cattrs.preconf.orjson import make_converter
 
+from ppinfra_async._sansio.answers import ErrorBody, ModelPage, UnreadableError
 from ppinfra_async.inputs import ImageInput
 from ppinfra_async.requests import Request
 from ppinfra_async.requests._checks import Checked, wire_name
 from ppinfra_async.results import ImageLink, Model, Nsfw, TaskStatus, TaskUpdate, Timing
 
 T = TypeVar("T")
-
-
-class UnreadableError(ValueError):
-    """JSON that is not what the service documents; the message names the place."""
 
 
 # --- requests -> JSON -----------------------------------------------------------------------------
@@ -147,21 +144,6 @@ class _ModelsAnswer:
     pagination: _Pagination = field(factory=_Pagination)
 
 
-@frozen(kw_only=True)
-class ErrorBody:
-    """An error answer: ``{"code", "reason", "message", "metadata"}``, every part optional."""
-
-    code: int | None = None
-    reason: str = ""
-    message: str = ""
-    details: str = ""
-
-    @property
-    def says_no(self) -> bool:
-        """True when the code stands for an error; 0 and 200 wrap successes."""
-        return self.code is not None and self.code != 0 and not 200 <= self.code < 300
-
-
 def loads(body: bytes) -> Any:
     """Return the JSON tree in *body*.
 
@@ -208,21 +190,6 @@ def read_update(tree: Any, task_id: str) -> TaskUpdate:
         timing=_timing(extra.get("debug_info")),
         raw=tree,
     )
-
-
-@frozen(kw_only=True)
-class ModelPage:
-    """One page of models.
-
-    Attributes:
-        models: What could be read.
-        next_cursor: Of the next page, empty at the end.
-        unreadable: Why entries are left out, one line each: one odd entry must not hide the others.
-    """
-
-    models: list[Model]
-    next_cursor: str
-    unreadable: list[str] = field(factory=list)
 
 
 def read_models(tree: Any) -> ModelPage:

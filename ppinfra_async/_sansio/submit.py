@@ -23,6 +23,7 @@ from attrs import frozen
 
 from ppinfra_async import errors
 from ppinfra_async._sansio import codec
+from ppinfra_async._sansio.answers import UnreadableError
 from ppinfra_async._sansio.wire import HttpReply, TransportFailure, error_of, names_an_error
 from ppinfra_async.errors import PPInfraError
 from ppinfra_async.requests import Request
@@ -126,7 +127,7 @@ def _is_clear_refusal(status: int, reason: str) -> bool:
 def _task_id(reply: HttpReply) -> str | None:
     try:
         return codec.read_task_id(codec.loads(reply.body))
-    except codec.UnreadableError:
+    except UnreadableError:
         return None
 
 

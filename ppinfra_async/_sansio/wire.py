@@ -16,6 +16,7 @@ from attrs import field, frozen
 
 from ppinfra_async import errors
 from ppinfra_async._sansio import codec
+from ppinfra_async._sansio.answers import ErrorBody, ModelPage, UnreadableError
 from ppinfra_async._showing import shown_size
 from ppinfra_async.errors import PPInfraError
 from ppinfra_async.requests import Request
@@ -211,13 +212,13 @@ def read_update(reply: HttpReply, task_id: str) -> TaskUpdate:
         raise error_of(reply, task_id=task_id)
     try:
         return codec.read_update(codec.loads(reply.body), task_id)
-    except codec.UnreadableError as error:
+    except UnreadableError as error:
         if (body := codec.read_error(reply.body)) and (body.reason or body.says_no):
             raise error_of(reply, task_id=task_id) from None
         raise _unreadable(reply, str(error), task_id=task_id) from error
 
 
-def read_models(reply: HttpReply) -> codec.ModelPage:
+def read_models(reply: HttpReply) -> ModelPage:
     """Return one page of models.
 
     Raises:
@@ -228,7 +229,7 @@ def read_models(reply: HttpReply) -> codec.ModelPage:
         raise error_of(reply)
     try:
         return codec.read_models(codec.loads(reply.body))
-    except codec.UnreadableError as error:
+    except UnreadableError as error:
         raise _unreadable(reply, str(error)) from error
 
 
@@ -332,13 +333,13 @@ def error_of(reply: HttpReply, *, task_id: str | None = None) -> PPInfraError:
     return kind(_message(reply, body, _ADVICE.get(kind, "")), **facts)
 
 
-def _by_number(status: int, body: codec.ErrorBody | None) -> type[PPInfraError]:
+def _by_number(status: int, body: ErrorBody | None) -> type[PPInfraError]:
     if status == _OK and body is not None and body.code is not None:
         return _BY_V2_CODE.get(body.code) or _BY_STATUS.get(body.code, errors.ServiceError)
     return _BY_STATUS.get(status, errors.ServiceError)
 
 
-def _message(reply: HttpReply, body: codec.ErrorBody | None, advice: str) -> str:
+def _message(reply: HttpReply, body: ErrorBody | None, advice: str) -> str:
     if body is None:
         what = f"The service answered {reply.status} without a JSON error: {reply.text!r}."
     else:

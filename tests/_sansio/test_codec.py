@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ppinfra_async import Extra, ImageInput, Img2Img, Sampler, TaskStatus
 from ppinfra_async._sansio import codec
-from ppinfra_async._sansio.codec import ErrorBody, ModelPage, UnreadableError
+from ppinfra_async._sansio.answers import ErrorBody, ModelPage, UnreadableError
 from ppinfra_async.requests import Request, Webhook, WebhookTestMode
 from ppinfra_async.results import ImageLink, Nsfw, Timing
 from tests import strategies
