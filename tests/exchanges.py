@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Literal
 
 from attrs import field, frozen
@@ -47,15 +47,24 @@ class Page:
         status: Of the answer.
         headers: Names in lower case, without the length.
         pieces: The body as it is sent.
+        pause: Seconds before each of them.
         length: What is declared; None is the true one, "none" declares nothing.
-        then: What happens after the pieces.
+        then: What happens after the pieces. An exception is for the script only, which raises it.
     """
 
     status: int = 200
     headers: Mapping[str, str] = field(factory=dict)
     pieces: tuple[bytes, ...] = ()
+    pause: float = 0.0
     length: int | Literal["none"] | None = None
-    then: Literal["end", "cut", "silence"] = "end"
+    then: Literal["end", "cut", "silence"] | Exception = "end"
+
+
+Answering = Callable[[HttpCall], Awaitable[Exchange]]
+"""Decides what happens to a call without a body when it comes."""
+
+Serving = Callable[[], Awaitable[Page]]
+"""Decides what a download gets when it is opened; what it raises is for the script only."""
 
 
 def redirect(location: str, status: int = 302) -> Page:
@@ -70,5 +79,5 @@ def submit_call(*pieces: bytes | Upload, commit: bytes = b"}") -> HttpCall:
     return HttpCall(method="POST", path="/v3/async/img2img", body=plan, replayable=False, images=1)
 
 
-def status_call() -> HttpCall:
-    return HttpCall(method="GET", path="/v3/async/task-result", query=(("task_id", "a b/c&d"),))
+def status_call(task_id: str = "a b/c&d") -> HttpCall:
+    return HttpCall(method="GET", path="/v3/async/task-result", query=(("task_id", task_id),))

@@ -1,16 +1,15 @@
-"""A service without sockets that answers status calls and downloads from a script, in any time."""
+"""What the service says about tasks and pictures, as a script for ``ScriptedTransport``."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Literal
 
-from attrs import define, field
-
-from ppinfra_async._sansio.wire import HttpCall, HttpReply, TransportFailure
-from ppinfra_async._transport import CommitPoint, Fetched
+from ppinfra_async import Timeouts
+from ppinfra_async._sansio.wire import HttpCall, HttpReply
 from tests.answers import reply
+from tests.exchanges import Exchange, Page, Serving
+from tests.scripted import ScriptedTransport
 
 QUEUED = "TASK_STATUS_QUEUED"
 PROCESSING = "TASK_STATUS_PROCESSING"
@@ -20,7 +19,7 @@ CANCELED = "TASK_STATUS_CANCELED"
 
 HOST = "https://images.example"
 
-Answer = HttpReply | TransportFailure | Exception
+Answer = HttpReply | Exception
 
 
 def status(text: str, *, images: int = 0, reason: str = "", **more: Any) -> HttpReply:
@@ -34,57 +33,41 @@ def not_found() -> HttpReply:
     return reply(404, {"code": 404, "reason": "TASK_NOT_FOUND", "message": "task not found"})
 
 
-@define
-class Served:
-    """What one download gives: ``Fetched``, piece by piece."""
+def served(
+    *pieces: bytes,
+    status: int = 200,
+    content_type: str = "image/png",
+    length: int | Literal["none"] | None = None,
+    then: Literal["end", "cut", "silence"] | Exception = "end",
+) -> Page:
+    """Return what a host of pictures answers."""
+    headers = {"content-type": content_type}
+    return Page(status=status, headers=headers, pieces=pieces, length=length, then=then)
 
-    pieces: list[bytes]
-    status: int = 200
-    length: int | None = None
-    content_type: str = "image/png"
 
-    async def read(self) -> bytes:
-        return self.pieces.pop(0) if self.pieces else b""
+def answering(*answers: Answer) -> list[Exchange]:
+    """Return what status calls meet that get these answers."""
+    return [Exchange(then=answer) for answer in answers]
 
 
-@define
-class ScriptedService:
-    """A ``Transport`` for status calls and downloads.
+def scripted_service(
+    answers: Sequence[Answer] | Callable[[str], Awaitable[Answer]] = (),
+    pages: Mapping[str, Page | Serving] | None = None,
+) -> ScriptedTransport:
+    """Return a service that answers status calls, and has pictures; it may take hours for either.
 
-    Attributes:
+    Args:
         answers: What the status calls get, one after the other; the last one again and again. Or a
             function of the task id.
-        downloads: What is behind an address; a function may be awaited for it.
-        polls: The task ids that were asked about.
-        fetched: The addresses that were fetched.
-        closed: True after ``close``.
+        pages: What is behind an address.
     """
 
-    answers: Sequence[Answer] | Callable[[str], Awaitable[Answer]] = ()
-    downloads: Mapping[str, Callable[[], Awaitable[Fetched]]] = field(factory=dict)
-    polls: list[str] = field(factory=list)
-    fetched: list[str] = field(factory=list)
-    closed: bool = False
+    async def exchange(call: HttpCall) -> Exchange:
+        assert callable(answers)
+        return Exchange(then=await answers(dict(call.query)["task_id"]))
 
-    async def send(self, call: HttpCall, commit: CommitPoint | None = None) -> HttpReply:
-        assert commit is None
-        assert call.method == "GET"
-        task_id = dict(call.query)["task_id"]
-        self.polls.append(task_id)
-        answer = await self._answer(task_id)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    async def _answer(self, task_id: str) -> Answer:
-        if callable(self.answers):
-            return await self.answers(task_id)
-        return self.answers[min(len(self.polls), len(self.answers)) - 1]
-
-    @asynccontextmanager
-    async def fetch(self, url: str) -> AsyncIterator[Fetched]:
-        self.fetched.append(url)
-        yield await self.downloads[url]()
-
-    async def close(self) -> None:
-        self.closed = True
+    return ScriptedTransport(
+        polls=exchange if callable(answers) else answering(*answers),
+        pages=pages or {},
+        timeouts=Timeouts(poll=36_000, download_stall=36_000),
+    )

@@ -21,8 +21,6 @@ import anyio.lowlevel
 import pytest
 
 from ppinfra_async import Client, Task, TaskResult, Timeouts
-from ppinfra_async._sansio.wire import HttpCall, HttpReply
-from ppinfra_async._transport import CommitPoint
 from ppinfra_async.errors import (
     NotSentError,
     PPInfraError,
@@ -33,9 +31,10 @@ from ppinfra_async.events import Event, SubmitDelayed
 from ppinfra_async.testing import Fault, Simulator, SimulatorProcess, simulator_process
 from tests.clock import stopped_simulator
 from tests.conftest import FAST_POLLING
+from tests.exchanges import Exchange
 from tests.leftovers import settled
 from tests.requesting import PICTURE, img2img
-from tests.service import PROCESSING, ScriptedService, status
+from tests.service import PROCESSING, scripted_service, status
 from tests.sockets import open_sockets
 from tests.waiting import until
 
@@ -258,7 +257,7 @@ async def test_error_of_the_body_leaves_as_itself(
 async def crashing(error: Exception) -> AsyncIterator[Client]:
     """Open a client whose transport has a defect."""
     async with Client("key", base_url="http://127.0.0.1:9", polling=FAST_POLLING) as client:
-        client._connect(ScriptedService([error]))
+        client._connect(scripted_service([error]))
         yield client
 
 
@@ -282,21 +281,14 @@ async def test_error_of_the_body_wins_over_a_crash() -> None:
             raise KeyError("body")
 
 
-class BrokenSubmits(ScriptedService):
-    """A transport whose submits have a defect."""
-
-    async def send(self, call: HttpCall, commit: CommitPoint | None = None) -> HttpReply:
-        if call.body is not None:
-            raise ZeroDivisionError
-        return await super().send(call, commit)
-
-
 async def test_crash_reaches_all_who_wait() -> None:
     """A defect in one place ends every wait of the client, and every later use."""
     told: list[str] = []
     with pytest.raises(RuntimeError, match="crashed"):
         async with Client("key", base_url="http://127.0.0.1:9") as client:
-            client._connect(BrokenSubmits([status(PROCESSING)]))
+            transport = scripted_service([status(PROCESSING)])
+            transport.submits = [Exchange(takes_body=False, then=ZeroDivisionError())]
+            client._connect(transport)
 
             async def wait(task_id: str) -> None:
                 try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import anyio
@@ -17,7 +17,6 @@ from ppinfra_async._background import Background
 from ppinfra_async._delivery import Arrivals, Delivery, Final
 from ppinfra_async._images import Images
 from ppinfra_async._poller import Poller
-from ppinfra_async._transport import Fetched
 from ppinfra_async.errors import (
     BadImageError,
     ImageError,
@@ -29,42 +28,36 @@ from ppinfra_async.errors import (
 )
 from ppinfra_async.results import ImageLink, Timing
 from tests.answers import reply
+from tests.exchanges import Page, Serving
 from tests.pictures import draw_picture
-from tests.service import FAILED, HOST, SUCCEED, Answer, ScriptedService, Served, status
+from tests.scripted import ScriptedTransport
+from tests.service import FAILED, HOST, SUCCEED, Answer, scripted_service, served, status
 
 PICTURES = [draw_picture(16, 12 + number, "PNG") for number in range(4)]
 FAST = Polling(min_interval=0.001, max_interval=0.002, polls_per_second=1000)
 
-Download = Callable[[], Awaitable[Fetched]]
+
+def at_once(number: int) -> Page:
+    return served(PICTURES[number])
 
 
-def at_once(number: int) -> Download:
-    async def download() -> Fetched:
-        return Served(pieces=[PICTURES[number]], length=len(PICTURES[number]))
-
-    return download
+def with_status(code: int) -> Page:
+    return served(status=code, length="none")
 
 
-def with_status(code: int) -> Download:
-    async def download() -> Fetched:
-        return Served(pieces=[], status=code)
-
-    return download
-
-
-def after(gate: anyio.Event, number: int) -> Download:
-    async def download() -> Fetched:
+def after(gate: anyio.Event, number: int) -> Serving:
+    async def open_it() -> Page:
         await gate.wait()
-        return await at_once(number)()
+        return at_once(number)
 
-    return download
+    return open_it
 
 
 @define
 class World:
     """A delivery and what it stands on."""
 
-    service: ScriptedService
+    service: ScriptedTransport
     background: Background
     poller: Poller
     delivery: Delivery
@@ -75,12 +68,10 @@ class World:
 
 @asynccontextmanager
 async def world(
-    answers: Sequence[Answer] = (), downloads: Mapping[str, Download] | None = None
+    answers: Sequence[Answer] = (), pages: Mapping[str, Page | Serving] | None = None
 ) -> AsyncIterator[World]:
-    given: dict[str, Download] = {f"{HOST}/{number}": at_once(number) for number in range(4)}
-    service = ScriptedService(
-        answers or [status(SUCCEED, images=4)], {**given, **(downloads or {})}
-    )
+    given = {f"{HOST}/{number}": at_once(number) for number in range(4)}
+    service = scripted_service(answers or [status(SUCCEED, images=4)], {**given, **(pages or {})})
     background = Background()
     poller = Poller(service, background, polling=FAST, draw=lambda: 0.5, emit=lambda _: None)
     images = Images(service, Retries(max_wait=0), lambda: 0.5)
@@ -200,8 +191,8 @@ async def test_end_of_a_task_has_its_timing() -> None:
 async def test_pictures_are_fetched_at_the_same_time_and_come_as_they_are_ready() -> None:
     """The slow one does not hold the others up, and each keeps its index."""
     gates = [anyio.Event() for _ in range(4)]
-    downloads = {f"{HOST}/{number}": after(gates[number], number) for number in range(4)}
-    async with world(downloads=downloads) as w:
+    pages = {f"{HOST}/{number}": after(gates[number], number) for number in range(4)}
+    async with world(pages=pages) as w:
         arrivals = await w.delivery.start(await w.final(), decode=True)
         came: list[GeneratedImage] = []
         for number in (2, 0, 3, 1):
@@ -219,7 +210,7 @@ async def test_pictures_are_fetched_at_the_same_time_and_come_as_they_are_ready(
 
 async def test_failure_of_one_picture_is_an_arrival_of_its_own() -> None:
     """An error has index and task, and the other pictures are there."""
-    async with world(downloads={f"{HOST}/1": with_status(400)}) as w:
+    async with world(pages={f"{HOST}/1": with_status(400)}) as w:
         images, errors = await all_of(await w.delivery.start(await w.final(), decode=False))
 
     assert len(images) == 3
@@ -257,24 +248,24 @@ def listing(signature: str, images: int = 4) -> Answer:
     return reply(200, {"task": {"status": SUCCEED}, "images": tree})
 
 
-def signed_downloads() -> dict[str, Download]:
+def signed_pages() -> dict[str, Page]:
     fresh = {signed(number, "new"): at_once(number) for number in range(4)}
     return fresh | {signed(number, "old"): with_status(403) for number in range(4)}
 
 
 async def test_expired_addresses_are_read_again_once_for_all() -> None:
     """One fresh status call gives every picture its new address."""
-    async with world([listing("old"), listing("new")], signed_downloads()) as w:
+    async with world([listing("old"), listing("new")], signed_pages()) as w:
         images, errors = await all_of(await w.delivery.start(await w.final(), decode=False))
 
     assert errors == []
     assert {item.url for item in images} == {signed(number, "new") for number in range(4)}
-    assert w.service.polls == ["t", "t"]
+    assert w.service.asked == ["t", "t"]
 
 
 async def test_addresses_that_stay_expired_are_an_error() -> None:
     """When the fresh address is not served either, there is nothing left to try."""
-    async with world([listing("old")], signed_downloads()) as w:
+    async with world([listing("old")], signed_pages()) as w:
         _, errors = await all_of(await w.delivery.start(await w.final(), decode=False))
 
     assert [type(error) for error in errors] == [ResultExpiredError] * 4
@@ -284,7 +275,7 @@ async def test_addresses_that_stay_expired_are_an_error() -> None:
 @pytest.mark.parametrize("images", [0, 1, 5])
 async def test_fresh_listing_of_another_length_is_not_used(images: int) -> None:
     """Positions would be others, and a picture would get a wrong index."""
-    async with world([listing("old"), listing("new", images)], signed_downloads()) as w:
+    async with world([listing("old"), listing("new", images)], signed_pages()) as w:
         _, errors = await all_of(await w.delivery.start(await w.final(), decode=False))
 
     assert [type(error) for error in errors] == [ResultExpiredError] * 4
@@ -293,7 +284,7 @@ async def test_fresh_listing_of_another_length_is_not_used(images: int) -> None:
 async def test_fresh_listing_that_cannot_be_had_is_told() -> None:
     """Why the result could not be read again is in the error, and what it was is its cause."""
     answers = [listing("old"), reply(403, {"code": 403, "reason": "INVALID_API_KEY"})]
-    async with world(answers, signed_downloads()) as w:
+    async with world(answers, signed_pages()) as w:
         _, errors = await all_of(await w.delivery.start(await w.final(), decode=False))
 
     assert len(errors) == 4
@@ -306,7 +297,7 @@ async def test_fresh_listing_that_cannot_be_had_is_told() -> None:
 
 async def test_task_that_failed_meanwhile_keeps_its_addresses() -> None:
     """A fresh answer that lists nothing takes nothing away."""
-    async with world([listing("old"), status(FAILED)], signed_downloads()) as w:
+    async with world([listing("old"), status(FAILED)], signed_pages()) as w:
         final = await w.final()
         _, errors = await all_of(await w.delivery.start(final, decode=False))
 
@@ -320,8 +311,8 @@ async def test_task_that_failed_meanwhile_keeps_its_addresses() -> None:
 async def test_dropping_ends_the_downloads() -> None:
     """What nobody waits for is not fetched to its end."""
     gate = anyio.Event()
-    downloads = {f"{HOST}/{number}": after(gate, number) for number in range(1, 4)}
-    async with world(downloads=downloads) as w:
+    pages = {f"{HOST}/{number}": after(gate, number) for number in range(1, 4)}
+    async with world(pages=pages) as w:
         before = len(asyncio.all_tasks())
         arrivals = await w.delivery.start(await w.final(), decode=True)
         await arrivals.next()
@@ -351,7 +342,7 @@ async def test_cancelled_reader_loses_no_picture() -> None:
 async def test_closing_hands_over_what_is_there_and_then_tells() -> None:
     """Pictures that arrived are not lost; the rest is an error with the task's id."""
     gate = anyio.Event()
-    async with world(downloads={f"{HOST}/2": after(gate, 2)}) as w:
+    async with world(pages={f"{HOST}/2": after(gate, 2)}) as w:
         arrivals = await w.delivery.start(await w.final(), decode=False)
         while len(w.service.fetched) < 4 or len(arrivals._ready) < 3:
             await anyio.lowlevel.checkpoint()
@@ -366,8 +357,8 @@ async def test_closing_hands_over_what_is_there_and_then_tells() -> None:
 async def test_closing_reaches_who_waits() -> None:
     """A reader does not wait for a picture that nobody fetches any more."""
     gate = anyio.Event()
-    downloads = {f"{HOST}/{number}": after(gate, number) for number in range(4)}
-    async with world(downloads=downloads) as w:
+    pages = {f"{HOST}/{number}": after(gate, number) for number in range(4)}
+    async with world(pages=pages) as w:
         arrivals = await w.delivery.start(await w.final(), decode=False)
 
         async def wait() -> None:
@@ -394,10 +385,10 @@ async def test_nothing_begins_while_the_client_closes() -> None:
 async def test_crash_reaches_who_waits() -> None:
     """A defect in fetching is told as one, with its cause, and never as a closed client."""
 
-    async def crash() -> Fetched:
+    async def crash() -> Page:
         raise ZeroDivisionError
 
-    async with world(downloads={f"{HOST}/2": crash}) as w:
+    async with world(pages={f"{HOST}/2": crash}) as w:
         arrivals = await w.delivery.start(await w.final(), decode=False)
         with pytest.raises(RuntimeError, match="crashed in the background") as caught:
             await all_of(arrivals)

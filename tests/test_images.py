@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import copy
 import io
 import os
 import pickle
 import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
 import pybase64
 import pytest
+from attrs import define, field
 from PIL import Image
 
 from ppinfra_async import GeneratedImage, ImageType, Retries, TaskResult, TaskStatus
@@ -24,32 +25,30 @@ from ppinfra_async._transport import Fetched
 from ppinfra_async.errors import BadImageError, DownloadError, ImageError, ResultExpiredError
 from ppinfra_async.results import ImageLink, Nsfw
 from ppinfra_async.testing import bomb_png
+from tests.exchanges import Page
 from tests.loops import run_in_virtual_time
 from tests.pictures import draw_picture
-from tests.service import ScriptedService, Served
+from tests.scripted import ScriptedTransport
+from tests.service import scripted_service, served
 
 URL = "https://images.example/0.png?signature=secret"
 PNG = draw_picture(64, 48, "PNG")
 
-Answer = Served | TransportFailure
+Answer = Page | TransportFailure
 
 
-def images(*answers: Answer, attempts: int = 3) -> tuple[Images, ScriptedService]:
+def images(*answers: Answer, attempts: int = 3) -> tuple[Images, ScriptedTransport]:
     """Return what gets pictures from a host that gives *answers*, the last one again and again."""
     left = list(answers)
 
-    async def open_next() -> Fetched:
+    async def open_next() -> Page:
         answer = left.pop(0) if len(left) > 1 else left[0]
         if isinstance(answer, TransportFailure):
             raise answer
-        return copy.deepcopy(answer)
+        return answer
 
-    service = ScriptedService(downloads={URL: open_next})
+    service = scripted_service(pages={URL: open_next})
     return Images(service, Retries(attempts=attempts, max_wait=0), lambda: 0.5), service
-
-
-def served(data: bytes, **more: Any) -> Served:
-    return Served(**{"pieces": [data], "length": len(data), **more})
 
 
 async def got(*answers: Answer, decode: bool = True) -> GeneratedImage:
@@ -95,8 +94,8 @@ async def test_mode_and_alpha_are_kept(mode: str) -> None:
 async def test_body_may_come_in_any_pieces() -> None:
     """One byte at a time is as good as all at once, with or without a declared length."""
     pieces = [bytes([byte]) for byte in PNG]
-    for length in (len(PNG), None):
-        assert (await got(Served(pieces=pieces, length=length))).data == PNG
+    assert (await got(served(*pieces))).data == PNG
+    assert (await got(served(*pieces, length="none"))).data == PNG
 
 
 def data_url(data: bytes) -> str:
@@ -169,9 +168,9 @@ async def test_answer_that_will_not_change_is_told_at_once(status: int) -> None:
     ("answer", "what"),
     [
         (TransportFailure("the connection broke"), "the connection broke"),
-        (served(PNG[:-30], length=len(PNG)), "of {whole} bytes arrived"),
-        (served(PNG, length=len(PNG) - 30), "of {shorter} bytes arrived"),
-        (served(PNG[:-30], length=None), "the picture is cut short"),
+        (served(PNG[:-30], length=len(PNG)), "the connection broke"),
+        (served(PNG, length=len(PNG) - 30), "the picture is cut short"),
+        (served(PNG[:-30], length="none"), "the picture is cut short"),
         (served(PNG[:-30]), "the picture is cut short"),
     ],
     ids=["no connection", "shorter than declared", "longer than declared", "cut", "cut, declared"],
@@ -182,22 +181,50 @@ async def test_incomplete_bytes_are_fetched_again(answer: Answer, what: str) -> 
 
     error, asked = await refused(answer, decode=False)
     assert isinstance(error, DownloadError)
-    assert what.format(whole=len(PNG), shorter=len(PNG) - 30) in error.message
+    assert what in error.message
     assert asked == 3
     if isinstance(answer, TransportFailure):
         assert error.__cause__ is answer
 
 
+@define(slots=False)
+class Miscounting(ScriptedTransport):
+    """Breaks the promise that no picture ends before or after its declared length."""
+
+    declared: list[int] = field(factory=list)
+
+    @asynccontextmanager
+    async def fetch(self, url: str) -> AsyncIterator[Fetched]:
+        async with super().fetch(url) as fetched:
+            if self.declared:
+                fetched.length = self.declared.pop()
+            yield fetched
+
+
+@pytest.mark.parametrize(
+    ("data", "declared"),
+    [(PNG[:-30], len(PNG)), (PNG, len(PNG) - 30)],
+    ids=["shorter than declared", "longer than declared"],
+)
+async def test_bytes_are_counted_whatever_the_transport_promises(
+    data: bytes, declared: int
+) -> None:
+    """Another number than was declared is no picture, and the next try may bring all of it."""
+    service = Miscounting(pages={URL: served(data)}, declared=[declared] * 3)
+    source = Images(service, Retries(attempts=3, max_wait=0), lambda: 0.5)
+    with pytest.raises(DownloadError, match=f": {len(data)} of {declared} bytes arrived"):
+        await source.get(ImageLink(url=URL), 3, decode=False)
+    assert len(service.fetched) == 3
+
+    service = Miscounting(pages={URL: served(PNG)}, declared=[declared + 1] * 2)
+    source = Images(service, Retries(attempts=3, max_wait=0), lambda: 0.5)
+    assert (await source.get(ImageLink(url=URL), 3, decode=False)).data == PNG
+
+
 async def test_connection_that_breaks_in_the_middle_is_made_again() -> None:
     """A failure while reading is as passing as one before."""
-
-    class Breaking(Served):
-        async def read(self) -> bytes:
-            if not self.pieces:
-                raise TransportFailure("the image host sent nothing for 30 s")
-            return await super().read()
-
-    answer = Breaking(pieces=[PNG[:40]], length=len(PNG))
+    broken = TransportFailure("the image host sent nothing for 30 s")
+    answer = served(PNG[:40], length=len(PNG), then=broken)
     assert (await got(answer, served(PNG))).data == PNG
 
     error, _ = await refused(answer)
@@ -234,22 +261,17 @@ async def test_what_is_no_picture_is_named_and_not_asked_again(
 
 async def test_page_is_refused_by_its_beginning() -> None:
     """What is no picture is not read to its end."""
-    pieces = [b"<html>" + b" " * 20, *[b"x"] * 1000]
-    endless = Served(pieces=pieces)
-
-    async def open_it() -> Fetched:
-        return endless
-
-    service = ScriptedService(downloads={URL: open_it})
+    endless = served(b"<html>" + b" " * 20, *[b"x"] * 1000, length="none")
+    service = scripted_service(pages={URL: endless})
     with pytest.raises(BadImageError):
         await Images(service, Retries(), lambda: 0.5).get(ImageLink(url=URL), 0, decode=True)
 
-    assert len(pieces) == 1000
+    assert service.pieces_read == 1
 
 
 async def test_declared_length_above_the_ceiling_is_not_read() -> None:
     """A length that no picture of the service has is refused before the first byte."""
-    error, asked = await refused(Served(pieces=[PNG], length=MOST_BYTES + 1))
+    error, asked = await refused(served(PNG, length=MOST_BYTES + 1))
 
     assert isinstance(error, BadImageError)
     assert error.message == "Image 3 is longer than 134,217,728 bytes."
@@ -259,32 +281,19 @@ async def test_declared_length_above_the_ceiling_is_not_read() -> None:
 async def test_endless_body_is_ended_at_the_ceiling() -> None:
     """Without a declared length the bytes themselves are counted."""
     # Zeros that are never written to take no memory.
-    pieces = [PNG, bytes(MOST_BYTES), b"more", b"and more"]
-    endless = Served(pieces=pieces)
-
-    async def open_it() -> Fetched:
-        return endless
-
-    service = ScriptedService(downloads={URL: open_it})
+    endless = served(PNG, bytes(MOST_BYTES), b"more", b"and more", length="none")
+    service = scripted_service(pages={URL: endless})
     with pytest.raises(BadImageError) as caught:
         await Images(service, Retries(), lambda: 0.5).get(ImageLink(url=URL), 3, decode=True)
 
     assert caught.value.message == "Image 3 is longer than 134,217,728 bytes."
-    assert (len(pieces), len(service.fetched)) == (2, 1)
+    assert (service.pieces_read, len(service.fetched)) == (2, 1)
 
 
 def test_drip_that_would_never_end_is_given_up() -> None:
     """A byte now and then is progress to every single wait; a minute of it is enough."""
-
-    class Dripping(Served):
-        async def read(self) -> bytes:
-            await anyio.sleep(5)
-            return PNG[:20] if self.pieces.pop() else b"x"
-
-    async def open_it() -> Fetched:
-        return Dripping(pieces=[b"", *[b""] * 1000, PNG])
-
-    service = ScriptedService(downloads={URL: open_it})
+    dripping = Page(pieces=(PNG[:20], *[b"x"] * 1000), pause=5, length="none")
+    service = scripted_service(pages={URL: dripping})
     source = Images(service, Retries(attempts=2, max_wait=0), lambda: 0.5)
 
     async def main() -> None:
@@ -358,7 +367,7 @@ async def test_few_downloads_run_at_once() -> None:
     open_now = 0
     go_on = anyio.Event()
 
-    async def open_it() -> Fetched:
+    async def open_it() -> Page:
         nonlocal most, open_now
         open_now += 1
         most = max(most, open_now)
@@ -369,7 +378,7 @@ async def test_few_downloads_run_at_once() -> None:
         open_now -= 1
         return served(PNG)
 
-    service = ScriptedService(downloads={URL: open_it})
+    service = scripted_service(pages={URL: open_it})
     source = Images(service, Retries(), lambda: 0.5)
     async with anyio.create_task_group() as group:
         for index in range(50):

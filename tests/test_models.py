@@ -13,7 +13,6 @@ from ppinfra_async import Client, Model, Retries
 from ppinfra_async._background import Background
 from ppinfra_async._models import ModelIterator
 from ppinfra_async._sansio.wire import HttpCall, HttpReply, TransportFailure
-from ppinfra_async._transport import CommitPoint
 from ppinfra_async.errors import (
     InvalidKeyError,
     InvalidRequestError,
@@ -23,8 +22,9 @@ from ppinfra_async.errors import (
 )
 from ppinfra_async.testing import Fault, Simulator
 from tests.answers import reply
+from tests.exchanges import Exchange
 from tests.loops import run_in_virtual_time
-from tests.service import ScriptedService
+from tests.scripted import ScriptedTransport
 
 FAST_RETRIES = Retries(max_wait=0)
 
@@ -135,27 +135,17 @@ def _without_names(tree: Any, index: int) -> Any:
     return tree
 
 
-class Pages(ScriptedService):
-    """Answers a page by its cursor, and notes the calls."""
+def listing(answer: Callable[[str], HttpReply | Exception]) -> ScriptedTransport:
+    """Return a service that answers a page by its cursor."""
 
-    def __init__(self, answer: Callable[[str], HttpReply | Exception]) -> None:
-        super().__init__()
-        self.answer = answer
-        self.calls: list[HttpCall] = []
-        self.times: list[float] = []
+    async def exchange(call: HttpCall) -> Exchange:
+        return Exchange(then=answer(dict(call.query).get("pagination.cursor", "")))
 
-    async def send(self, call: HttpCall, commit: CommitPoint | None = None) -> HttpReply:
-        assert commit is None
-        self.calls.append(call)
-        self.times.append(anyio.current_time())
-        answered = self.answer(dict(call.query).get("pagination.cursor", ""))
-        if isinstance(answered, Exception):
-            raise answered
-        return answered
+    return ScriptedTransport(polls=exchange)
 
 
 def read_all(
-    pages: Pages, retries: Retries | None = None, **filters: Any
+    pages: ScriptedTransport, retries: Retries | None = None, **filters: Any
 ) -> tuple[list[str], Exception | None]:
     """Read all models in virtual time; return their names and what ended the reading."""
     names: list[str] = []
@@ -176,7 +166,7 @@ def read_all(
 
 def test_cursor_that_repeats_itself_is_the_end() -> None:
     """A last page that answers with its own cursor ends the list."""
-    pages = Pages(lambda cursor: page(["b"], "two") if cursor == "two" else page(["a"], "two"))
+    pages = listing(lambda cursor: page(["b"], "two") if cursor == "two" else page(["a"], "two"))
 
     assert read_all(pages) == (["a", "b"], None)
     assert len(pages.calls) == 2
@@ -185,7 +175,7 @@ def test_cursor_that_repeats_itself_is_the_end() -> None:
 def test_cursors_in_a_circle_are_an_error() -> None:
     """A list that leads back to an earlier page is told instead of being read for ever."""
     following = {"": "one", "one": "two", "two": "three", "three": "one"}
-    pages = Pages(lambda cursor: page([cursor or "start"], following[cursor]))
+    pages = listing(lambda cursor: page([cursor or "start"], following[cursor]))
 
     names, error = read_all(pages)
 
@@ -197,7 +187,7 @@ def test_cursors_in_a_circle_are_an_error() -> None:
 
 def test_empty_page_in_between_is_not_the_end() -> None:
     """Only the cursor says where the end is."""
-    pages = Pages(lambda cursor: page(["a"], None) if cursor else page([], "next"))
+    pages = listing(lambda cursor: page(["a"], None) if cursor else page([], "next"))
 
     assert read_all(pages) == (["a"], None)
 
@@ -215,7 +205,7 @@ def test_empty_page_in_between_is_not_the_end() -> None:
 )
 def test_broken_page_is_an_error_after_the_good_ones(body: bytes) -> None:
     """What was read stays read, and the answer that cannot be read is shown."""
-    pages = Pages(lambda cursor: reply(200, body) if cursor else page(["a"], "next"))
+    pages = listing(lambda cursor: reply(200, body) if cursor else page(["a"], "next"))
 
     names, error = read_all(pages)
 
@@ -226,7 +216,7 @@ def test_broken_page_is_an_error_after_the_good_ones(body: bytes) -> None:
 
 def test_query_is_what_was_asked() -> None:
     """Filters that are None are left out, and the cursor only from the second page on."""
-    pages = Pages(lambda cursor: page(["b"], "") if cursor else page(["a"], "next"))
+    pages = listing(lambda cursor: page(["b"], "") if cursor else page(["a"], "next"))
 
     read_all(pages, types="lora", is_sdxl=False, query=None)
 
@@ -286,7 +276,7 @@ def test_trouble_that_lasts_is_told_after_the_last_try(
     answer: HttpReply | TransportFailure, kind: type[Exception]
 ) -> None:
     """After `Retries.attempts` tries the last trouble is raised, with what caused it."""
-    pages = Pages(lambda _: answer)
+    pages = listing(lambda _: answer)
 
     names, error = read_all(pages, Retries(attempts=3))
 
@@ -303,10 +293,14 @@ def test_trouble_that_lasts_is_told_after_the_last_try(
 def test_retry_after_is_waited() -> None:
     """The service's own word on how long to wait is followed."""
     answers = [reply(429, {"reason": "RATE_LIMIT_EXCEEDED"}, retry_after="7"), page(["a"], "")]
-    pages = Pages(lambda _: answers.pop(0))
+    times: list[float] = []
 
-    assert read_all(pages, Retries()) == (["a"], None)
-    assert pages.times[1] - pages.times[0] == 7
+    def answer(_: str) -> HttpReply:
+        times.append(anyio.current_time())
+        return answers.pop(0)
+
+    assert read_all(listing(answer), Retries()) == (["a"], None)
+    assert times[1] - times[0] == 7
 
 
 async def test_closed_client_lists_nothing(client: Client) -> None:

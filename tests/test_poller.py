@@ -27,6 +27,7 @@ from ppinfra_async.errors import (
 from ppinfra_async.events import Event, PollFailed, TaskPolled
 from tests.answers import reply
 from tests.loops import run_in_virtual_time
+from tests.scripted import ScriptedTransport
 from tests.service import (
     CANCELED,
     FAILED,
@@ -34,8 +35,8 @@ from tests.service import (
     QUEUED,
     SUCCEED,
     Answer,
-    ScriptedService,
     not_found,
+    scripted_service,
     status,
 )
 
@@ -44,7 +45,7 @@ from tests.service import (
 class World:
     """A poller, what it stands on, and what it tells."""
 
-    service: ScriptedService
+    service: ScriptedTransport
     polling: Polling = field(factory=Polling)
     background: Background = field(factory=Background)
     events: list[Event] = field(factory=list)
@@ -76,7 +77,7 @@ def play(
     **polling: float,
 ) -> World:
     """Run *scene* in virtual time; return the world as it was left."""
-    world = World(ScriptedService(answers), Polling(**polling))
+    world = World(scripted_service(answers), Polling(**polling))
 
     async def main() -> None:
         try:
@@ -103,7 +104,7 @@ def test_wait_returns_at_the_end(end: str) -> None:
 
     world = play([status(QUEUED), status(PROCESSING), status(PROCESSING), status(end)], scene)
 
-    assert world.service.polls == ["t"] * 4
+    assert world.service.asked == ["t"] * 4
     assert world.is_empty
     kinds = [type(event) for event in world.events]
     assert kinds == [TaskPolled] * 4
@@ -119,7 +120,7 @@ def test_status_that_nobody_knows_is_waited_out() -> None:
 
     world = play([status("TASK_STATUS_DREAMING")] * 5 + [status(SUCCEED)], scene)
 
-    assert len(world.service.polls) == 6
+    assert len(world.service.asked) == 6
 
 
 # --- several waiters ------------------------------------------------------------------------------
@@ -135,7 +136,7 @@ def test_many_waiters_share_one_stream_of_polls() -> None:
 
     world = play([status(QUEUED), status(PROCESSING), status(SUCCEED)], scene)
 
-    assert world.service.polls == ["t"] * 3
+    assert world.service.asked == ["t"] * 3
     assert world.is_empty
 
 
@@ -146,12 +147,12 @@ def test_cancelled_waiter_leaves_no_trace() -> None:
         with anyio.move_on_after(30):
             await world.poller.wait("t")
         assert world.is_empty
-        world.service.polls.clear()
+        world.service.calls.clear()
         await anyio.sleep(1000)
 
     world = play([status(PROCESSING)], scene)
 
-    assert world.service.polls == []
+    assert world.service.asked == []
 
 
 def test_waiter_cancelled_during_a_poll_leaves_no_trace() -> None:
@@ -169,7 +170,7 @@ def test_waiter_cancelled_during_a_poll_leaves_no_trace() -> None:
 
     world = play(late, scene)
 
-    assert world.service.polls == ["t"]
+    assert world.service.asked == ["t"]
     assert world.poller._schedule._under_way == 0
 
 
@@ -215,7 +216,7 @@ def test_others_go_on_when_one_waiter_is_cancelled() -> None:
     world = play([status(PROCESSING)] * 10 + [status(SUCCEED)], scene)
 
     assert sorted(ended) == ["first", "last"]
-    assert len(world.service.polls) == 11
+    assert len(world.service.asked) == 11
     assert world.is_empty
 
 
@@ -352,7 +353,7 @@ def test_wrong_key_ends_waiting_with_the_task_id() -> None:
 
     assert [(error.task_id, error.billed) for error in errors] == [("t", "yes"), ("t", "yes")]
     assert errors[0] is not errors[1]
-    assert world.service.polls == ["t"]
+    assert world.service.asked == ["t"]
     assert world.is_empty
 
 
@@ -484,7 +485,7 @@ def test_hint_about_a_task_nobody_waits_for_is_nothing() -> None:
 
     world = play([status(SUCCEED)], scene)
 
-    assert world.service.polls == ["t"]
+    assert world.service.asked == ["t"]
 
 
 # --- listeners --------------------------------------------------------------------------------------
@@ -523,13 +524,13 @@ def test_dropped_listener_ends_the_polls() -> None:
         await world.background.wait(watched.changed)
         del listener
         gc.collect()
-        world.service.polls.clear()
+        world.service.calls.clear()
         await anyio.sleep(1000)
         assert world.is_empty
 
     world = play([status(PROCESSING)], scene)
 
-    assert world.service.polls == []
+    assert world.service.asked == []
     assert world.poller._schedule._under_way == 0
 
 
@@ -614,7 +615,7 @@ def test_crash_of_the_transport_reaches_every_waiter() -> None:
 
 async def test_release_is_for_the_entry_that_is_there() -> None:
     """Releasing an entry whose place a newer one has taken does not touch the newer one."""
-    world = World(ScriptedService([status(PROCESSING)]))
+    world = World(scripted_service([status(PROCESSING)]))
     await world.poller.watch("t")
     world.poller.release(Watched("t", since=0.0))
     assert len(world.poller) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import anyio
@@ -20,7 +20,6 @@ from ppinfra_async import (
     TaskStatus,
 )
 from ppinfra_async._sansio.wire import TransportFailure
-from ppinfra_async._transport import Fetched
 from ppinfra_async.errors import (
     BadImageError,
     DownloadError,
@@ -38,10 +37,12 @@ from ppinfra_async.testing import Call, Fault, Simulator
 from tests.answers import reply
 from tests.clock import stopped_simulator
 from tests.conftest import FAST_POLLING
+from tests.exchanges import Page, Serving
 from tests.leftovers import settled
 from tests.loops import run_in_virtual_time
 from tests.pictures import draw_picture
 from tests.requesting import img2img
+from tests.scripted import ScriptedTransport
 from tests.service import (
     CANCELED,
     FAILED,
@@ -50,35 +51,32 @@ from tests.service import (
     QUEUED,
     SUCCEED,
     Answer,
-    ScriptedService,
-    Served,
+    answering,
     not_found,
+    scripted_service,
+    served,
     status,
 )
 from tests.waiting import until
 
 NO_PAUSE = Retries(attempts=2, max_wait=0)
 QUICK = Polling(min_interval=0.001, max_interval=0.002, polls_per_second=1000)
-PNG = draw_picture(16, 12, "PNG")
+PNG = served(draw_picture(16, 12, "PNG"))
 
 
-async def png() -> Fetched:
-    return Served(pieces=[PNG], length=len(PNG))
-
-
-async def never() -> Fetched:
+async def never() -> Page:
     await anyio.sleep_forever()
     raise AssertionError
 
 
-def serving(*answers: Answer) -> ScriptedService:
+def serving(*answers: Answer) -> ScriptedTransport:
     """Return a service that gives *answers* about a task, and its pictures."""
-    return ScriptedService(answers, {f"{HOST}/{number}": png for number in range(4)})
+    return scripted_service(answers, {f"{HOST}/{number}": PNG for number in range(4)})
 
 
 @asynccontextmanager
 async def connected(
-    service: ScriptedService,
+    service: ScriptedTransport,
     polling: Polling = QUICK,
     on_event: Callable[[Event], None] | None = None,
 ) -> AsyncIterator[Client]:
@@ -146,11 +144,11 @@ async def test_waiter_that_is_cancelled_while_downloading_leaves_it_to_the_other
     service = serving(status(SUCCEED, images=1))
     gate = anyio.Event()
 
-    async def gated() -> Fetched:
+    async def gated() -> Page:
         await gate.wait()
-        return await png()
+        return PNG
 
-    service.downloads = {f"{HOST}/0": gated}
+    service.pages = {f"{HOST}/0": gated}
     results: list[TaskResult] = []
     async with connected(service) as client:
         task = client.attach("t")
@@ -235,14 +233,14 @@ async def test_timeout_carries_the_handle_and_the_task_goes_on() -> None:
         )
         assert list(client.unfinished) == [task]
 
-        service.answers = [status(SUCCEED, images=1)]
+        service.polls = answering(status(SUCCEED, images=1))
         assert len((await error.task).images) == 1
 
 
 async def test_timeout_covers_the_downloads() -> None:
     """A picture that does not come ends with the same error."""
     service = serving(status(SUCCEED, images=1))
-    service.downloads = {f"{HOST}/0": never}
+    service.pages = {f"{HOST}/0": never}
     async with connected(service) as client:
         before = len(asyncio.all_tasks()) + 2
         task = client.attach("t")
@@ -251,7 +249,7 @@ async def test_timeout_covers_the_downloads() -> None:
         assert caught.value.task is task
         await settled(before)
 
-        service.downloads = {f"{HOST}/0": png}
+        service.pages = {f"{HOST}/0": PNG}
         assert len((await task).images) == 1
 
 
@@ -267,7 +265,7 @@ def test_total_deadline_carries_the_handle_too() -> None:
             assert anyio.current_time() == 100
             assert caught.value.task is task
 
-            service.answers = [status(FAILED, reason="woke up")]
+            service.polls = answering(status(FAILED, reason="woke up"))
             with pytest.raises(TaskFailedError, match="woke up"):
                 await caught.value.task
 
@@ -313,7 +311,7 @@ async def test_failed_task_is_an_error_with_its_reason(answer: Answer, message: 
             assert (error.message, error.task_id, error.billed) == (message, "t", "unknown")
         assert not client.unfinished
 
-    assert service.polls == ["t"]
+    assert service.asked == ["t"]
 
 
 async def test_fewer_images_than_asked_is_a_success() -> None:
@@ -466,10 +464,7 @@ async def test_damage_found_by_late_decoding_has_the_task_id() -> None:
     data[middle : middle + 40] = bytes(40)
     service = serving(status(SUCCEED, images=1))
 
-    async def damaged() -> Fetched:
-        return Served(pieces=[bytes(data)], length=len(data))
-
-    service.downloads = {f"{HOST}/0": damaged}
+    service.pages = {f"{HOST}/0": served(bytes(data))}
     async with connected(service) as client:
         task = client.attach("t")
         await task.result(decode=False)
@@ -489,14 +484,14 @@ async def test_images_come_as_they_are_ready() -> None:
     service = serving(status(SUCCEED, images=3))
     gates = [anyio.Event() for _ in range(3)]
 
-    def gated(number: int) -> Callable[[], Awaitable[Fetched]]:
-        async def download() -> Fetched:
+    def gated(number: int) -> Serving:
+        async def download() -> Page:
             await gates[number].wait()
-            return await png()
+            return PNG
 
         return download
 
-    service.downloads = {f"{HOST}/{number}": gated(number) for number in range(3)}
+    service.pages = {f"{HOST}/{number}": gated(number) for number in range(3)}
     gates[2].set()
     came: list[tuple[int, tuple[int, int]]] = []
     async with connected(service) as client:
@@ -571,7 +566,7 @@ async def test_images_of_a_failed_task_are_its_failure() -> None:
 async def test_images_dropped_in_the_middle_leave_nothing() -> None:
     """Leaving the loop ends the downloads that nobody waits for; the task stays known."""
     service = serving(status(SUCCEED, images=4))
-    service.downloads = {f"{HOST}/0": png, **{f"{HOST}/{number}": never for number in (1, 2, 3)}}
+    service.pages = {f"{HOST}/0": PNG, **{f"{HOST}/{number}": never for number in (1, 2, 3)}}
     async with connected(service) as client:
         before = len(asyncio.all_tasks()) + 2
         task = client.attach("t")
@@ -582,7 +577,7 @@ async def test_images_dropped_in_the_middle_leave_nothing() -> None:
         await settled(before)
         assert list(client.unfinished) == [task]
 
-        service.downloads = {f"{HOST}/{number}": png for number in range(4)}
+        service.pages = {f"{HOST}/{number}": PNG for number in range(4)}
         assert len((await task).images) == 4
 
 
@@ -593,7 +588,7 @@ async def test_images_that_nobody_read_leave_nothing() -> None:
         client.attach("t").images()
         client.attach("t").updates()
 
-    assert service.polls == []
+    assert service.asked == []
 
 
 async def test_image_waited_for_with_a_timeout_is_not_lost() -> None:
@@ -601,11 +596,11 @@ async def test_image_waited_for_with_a_timeout_is_not_lost() -> None:
     service = serving(status(SUCCEED, images=2))
     gate = anyio.Event()
 
-    async def gated() -> Fetched:
+    async def gated() -> Page:
         await gate.wait()
-        return await png()
+        return PNG
 
-    service.downloads = {f"{HOST}/0": png, f"{HOST}/1": gated}
+    service.pages = {f"{HOST}/0": PNG, f"{HOST}/1": gated}
     async with connected(service) as client:
         images = client.attach("t").images()
         assert (await anext(images)).index == 0
@@ -647,7 +642,7 @@ async def test_result_after_updates_asks_nothing_more() -> None:
             pass
         result = await task
 
-    assert service.polls == ["t", "t"]
+    assert service.asked == ["t", "t"]
     assert result.timing.polls == 2
 
 
@@ -660,7 +655,7 @@ async def test_updates_after_the_end_are_the_end() -> None:
         seen = [update.status async for update in task.updates()]
 
     assert seen == [TaskStatus.SUCCEED]
-    assert service.polls == ["t"]
+    assert service.asked == ["t"]
 
 
 @pytest.mark.parametrize("end", [FAILED, CANCELED])
@@ -681,7 +676,7 @@ async def test_slow_reader_misses_what_lies_between_and_never_the_end() -> None:
         seen: list[TaskStatus] = []
         async for update in client.attach("t").updates():
             seen.append(update.status)
-            await until(lambda: len(service.polls) == 51)
+            await until(lambda: len(service.asked) == 51)
 
     assert len(seen) < 5
     assert seen[-1] is TaskStatus.SUCCEED
@@ -703,7 +698,7 @@ async def test_several_readers_share_one_stream_of_polls() -> None:
             await task
 
     assert ends == [TaskStatus.SUCCEED] * 3
-    assert service.polls == ["t"] * 3
+    assert service.asked == ["t"] * 3
 
 
 async def test_dropped_updates_stop_the_polls() -> None:
@@ -715,9 +710,9 @@ async def test_dropped_updates_stop_the_polls() -> None:
             break
         gc.collect()
         await until(lambda: len(client._poller) == 0)
-        asked = len(service.polls)
+        asked = len(service.asked)
         await anyio.sleep(0.02)
-        assert len(service.polls) == asked
+        assert len(service.asked) == asked
         assert list(client.unfinished) == [task]
 
 
@@ -791,7 +786,7 @@ async def over_updates(client: Client) -> AsyncIterator[object]:
         yield update
 
 
-async def error_at_close(service: ScriptedService, way: Way) -> BaseException:
+async def error_at_close(service: ScriptedTransport, way: Way) -> BaseException:
     """Close the client while *way* waits; return what it was told."""
     told: list[BaseException] = []
     async with connected(service) as client:
@@ -805,7 +800,7 @@ async def error_at_close(service: ScriptedService, way: Way) -> BaseException:
 
         async with anyio.create_task_group() as group:
             group.start_soon(use)
-            await until(lambda: len(service.polls) + len(service.fetched) > 2)
+            await until(lambda: len(service.asked) + len(service.fetched) > 2)
             await client.close()
         assert [task.id for task in client.unfinished] == ["t"]
     return told[0]
@@ -825,7 +820,7 @@ async def test_close_ends_waiting_with_the_task_id(way: Way) -> None:
 async def test_close_ends_downloads_with_the_task_id(way: Way) -> None:
     """The same while pictures are fetched; nothing is fetched on."""
     service = serving(status(SUCCEED, images=2))
-    service.downloads = {f"{HOST}/0": png, f"{HOST}/1": never}
+    service.pages = {f"{HOST}/0": PNG, f"{HOST}/1": never}
     error = await error_at_close(service, way)
 
     assert isinstance(error, TaskTimeoutError)
@@ -862,7 +857,7 @@ async def test_images_that_came_before_close_are_still_handed_over() -> None:
 @pytest.mark.parametrize("way", [awaiting, over_images, over_updates])
 async def test_crash_reaches_who_waits(way: Way) -> None:
     """A defect in the background is told with its cause, and `close` tells it too."""
-    service = ScriptedService([ZeroDivisionError()])
+    service = scripted_service([ZeroDivisionError()])
     causes: list[BaseException | None] = []
     with pytest.raises(RuntimeError, match="crashed") as closing:
         async with connected(service) as client:
@@ -876,7 +871,7 @@ async def test_crash_reaches_who_waits(way: Way) -> None:
 
 async def test_crash_between_two_updates_reaches_the_reader() -> None:
     """Who was busy when it happened is told the next time he asks."""
-    service = ScriptedService([status(PROCESSING), ZeroDivisionError()])
+    service = scripted_service([status(PROCESSING), ZeroDivisionError()])
     with pytest.raises(RuntimeError, match="crashed"):
         async with connected(service) as client:
             updates = client.attach("t").updates()

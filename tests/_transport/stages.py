@@ -10,9 +10,9 @@ from attrs import define
 from yarl import URL
 
 from ppinfra_async import Network, Timeouts
-from ppinfra_async._sansio.wire import HttpReply
+from ppinfra_async._sansio.wire import HttpCall, HttpReply
 from ppinfra_async._transport import AiohttpTransport, MaskedText, Transport
-from tests.exchanges import Exchange, Page
+from tests.exchanges import Answering, Exchange, Page, Serving
 from tests.raw_server import Connection, RawServer, raw_server, response
 from tests.scripted import ScriptedTransport
 
@@ -41,18 +41,26 @@ class Stage:
 
 @asynccontextmanager
 async def scripted_stage(
-    *exchanges: Exchange, pages: Mapping[str, Page] | None = None, timeouts: Timeouts
+    *exchanges: Exchange,
+    polls: Answering | None = None,
+    pages: Mapping[str, Page | Serving] | None = None,
+    timeouts: Timeouts,
 ) -> AsyncIterator[Stage]:
     origin = "https://images.example"
     found = {f"{origin}{path}": page for path, page in (pages or {}).items()}
     script = list(exchanges)
-    transport = ScriptedTransport(submits=script, polls=script, pages=found, timeouts=timeouts)
+    transport = ScriptedTransport(
+        submits=script, polls=polls or script, pages=found, timeouts=timeouts
+    )
     yield Stage(transport, origin, transport)
 
 
 @asynccontextmanager
 async def real_stage(
-    *exchanges: Exchange, pages: Mapping[str, Page] | None = None, timeouts: Timeouts
+    *exchanges: Exchange,
+    polls: Answering | None = None,
+    pages: Mapping[str, Page | Serving] | None = None,
+    timeouts: Timeouts,
 ) -> AsyncIterator[Stage]:
     script = list(exchanges)
 
@@ -60,7 +68,7 @@ async def real_stage(
         while True:
             if pages is not None:
                 await serve(connection, pages)
-            elif not await act(connection, script.pop(0) if len(script) > 1 else script[0]):
+            elif not await act(connection, polls or _next(script)):
                 return
 
     async with (
@@ -83,9 +91,17 @@ async def real_transport(
         await transport.close()
 
 
-async def act(connection: Connection, exchange: Exchange) -> bool:
+def _next(script: list[Exchange]) -> Exchange:
+    return script.pop(0) if len(script) > 1 else script[0]
+
+
+async def act(connection: Connection, exchange: Exchange | Answering) -> bool:
     """Act out one exchange; tell whether the connection goes on."""
     head = await connection.head()
+    if callable(exchange):
+        target = URL(head.target)
+        query = tuple(target.query.items())
+        exchange = await exchange(HttpCall(method=head.method, path=target.path, query=query))
     await anyio.sleep(exchange.uploading)
     if exchange.takes_body:
         await connection.body(head.length)
@@ -108,14 +124,16 @@ async def act(connection: Connection, exchange: Exchange) -> bool:
     return False
 
 
-async def serve(connection: Connection, pages: Mapping[str, Page]) -> None:
+async def serve(connection: Connection, pages: Mapping[str, Page | Serving]) -> None:
     """Answer one download."""
     head = await connection.head()
-    page = pages[head.target]
+    found = pages[head.target]
+    page = await found() if callable(found) else found
     body = b"".join(page.pieces)
     length = len(body) if page.length is None else page.length
     await connection.send(response(page.status, page.headers, b"", length))
     for piece in page.pieces:
+        await anyio.sleep(page.pause)
         await connection.send(piece)
         await anyio.sleep(0.001)
     if page.then == "silence":
