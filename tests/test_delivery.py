@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import anyio
@@ -53,6 +53,9 @@ def after(gate: anyio.Event, number: int) -> Serving:
     return open_it
 
 
+Answers = Sequence[Answer] | Callable[[str], Awaitable[Answer]]
+
+
 @define
 class World:
     """A delivery and what it stands on."""
@@ -68,7 +71,7 @@ class World:
 
 @asynccontextmanager
 async def world(
-    answers: Sequence[Answer] = (), pages: Mapping[str, Page | Serving] | None = None
+    answers: Answers = (), pages: Mapping[str, Page | Serving] | None = None
 ) -> AsyncIterator[World]:
     given = {f"{HOST}/{number}": at_once(number) for number in range(4)}
     service = scripted_service(answers or [status(SUCCEED, images=4)], {**given, **(pages or {})})
@@ -261,6 +264,34 @@ async def test_expired_addresses_are_read_again_once_for_all() -> None:
     assert errors == []
     assert {item.url for item in images} == {signed(number, "new") for number in range(4)}
     assert w.service.asked == ["t", "t"]
+
+
+@pytest.mark.parametrize("steps", range(12))
+async def test_address_that_expires_while_the_result_is_read_again_is_in_it(steps: int) -> None:
+    """Whoever finds out at any moment of that reading takes its answer, and does not ask again."""
+    asked: list[str] = []
+    reading = anyio.Event()
+
+    async def answer(task_id: str) -> Answer:
+        asked.append(task_id)
+        if len(asked) == 1:
+            return listing("old")
+        reading.set()
+        return listing("new")
+
+    async def expire_late() -> Page:
+        await reading.wait()
+        for _ in range(steps):
+            await anyio.lowlevel.checkpoint()
+        return with_status(403)
+
+    late = {signed(number, "old"): expire_late for number in (1, 2, 3)}
+    async with world(answer, {**signed_pages(), **late}) as w:
+        images, errors = await all_of(await w.delivery.start(await w.final(), decode=False))
+
+    assert errors == []
+    assert {item.url for item in images} == {signed(number, "new") for number in range(4)}
+    assert asked == ["t", "t"]
 
 
 async def test_addresses_that_stay_expired_are_an_error() -> None:

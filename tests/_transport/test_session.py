@@ -337,6 +337,35 @@ async def test_connection_of_an_early_answer_is_not_used_again() -> None:
     assert bodies == [b'{"request":{"prompt":"a cat"}}']
 
 
+async def test_connection_with_an_answer_that_nobody_asked_for_is_not_used_again() -> None:
+    """Who finds it there has sent nothing yet; after it the connection would be out of step."""
+    kept, said = anyio.Event(), anyio.Event()
+
+    async def handle(connection: Connection) -> None:
+        head = await connection.head()
+        await connection.body(head.length)
+        await connection.answer(ACCEPTED)
+        if not server.connections[1:]:
+            await kept.wait()
+            await connection.answer(HttpReply(status=503, body=b"we close"))
+            said.set()
+        await accepting(connection)
+
+    async with raw_server(handle) as server, real_transport(server.port) as transport:
+        await transport.send(submit_call())
+        kept.set()
+        with anyio.fail_after(10):
+            await said.wait()
+        # For the client to read it, before the connection is too old to be used again.
+        await anyio.sleep(0.02)
+        await transport.send(submit_call())
+        third = await transport.send(submit_call())
+
+        assert third.status == 200
+        assert [len(one.received) > 0 for one in server.connections] == [True, True]
+        assert bytes(server.connections[0].received) == b'{"request":{"prompt":"a cat"}}'
+
+
 def server_socket(server: RawServer) -> socket.socket:
     """Return the server's end of the last connection, to act on it with no step of the loop."""
     raw: socket.socket = server.connections[-1].stream.extra(SocketAttribute.raw_socket)
@@ -634,15 +663,18 @@ async def test_download_says_nothing_about_the_account() -> None:
 
 
 async def test_cookies_are_not_kept() -> None:
-    """The service needs none, and what it sets is no business of the next call."""
-    async with (
-        listening(**{"set-cookie": "session=1"}) as (server, heads),
-        real_transport(server.port) as transport,
-    ):
+    """The service needs none, and what it or an image host sets is no business of the next call."""
+    async with listening(**{"set-cookie": "session=1; Path=/"}) as (server, heads):
+        # By name: of an address that is a number nobody keeps a cookie.
+        origin = f"http://localhost:{server.port}"
+        transport = AiohttpTransport(URL(origin), KEY, Timeouts(), Network())
         for _ in range(2):
             await transport.send(status_call())
             await transport.send(submit_call())
+            await opened(transport, f"{origin}/picture")
+        await transport.close()
 
+    assert len(heads) == 6
     assert all("cookie" not in head.headers for head in heads)
 
 
