@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 import pickle
@@ -9,6 +10,7 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import FrameType
 
 import anyio
 import anyio.lowlevel
@@ -486,6 +488,29 @@ async def test_reader_never_sees_half_a_picture(tmp_path: Path) -> None:
         stop.set()
 
     assert seen <= {first.data, second.data}
+
+
+def test_picture_is_on_the_disk_before_it_has_its_name(tmp_path: Path) -> None:
+    """A machine that loses power leaves the older file or the new one, and never an empty one."""
+    calls: list[str] = []
+
+    def note(_: FrameType, event: str, function: object) -> None:
+        # Only what the operating system is asked for: text can be replaced too.
+        if event == "c_call" and getattr(function, "__module__", None) == os.name:
+            calls.append(getattr(function, "__name__", ""))
+
+    async def save() -> None:
+        await (await picture()).save(tmp_path / "cat.png")
+
+    # Threads look at it when they begin, and those of a new loop are new.
+    before = threading.getprofile()
+    threading.setprofile(note)
+    try:
+        asyncio.run(save())
+    finally:
+        threading.setprofile(before)
+
+    assert [name for name in calls if name in {"fsync", "replace"}] == ["fsync", "replace"]
 
 
 @pytest.mark.parametrize(

@@ -225,6 +225,25 @@ async def test_whole_body_is_never_held() -> None:
         body.decode()
 
 
+async def test_reading_a_file_takes_no_thread_of_the_applications(
+    transport: AiohttpTransport, catcher: Catcher, tmp_path: Path
+) -> None:
+    """However busy the application keeps its own worker threads, an upload goes on."""
+    upload = from_file(tmp_path / "cat.png", noise(PART + 1))
+    limiter = to_thread.current_default_thread_limiter()
+    busy = [object() for _ in range(int(limiter.available_tokens))]
+    for one in busy:
+        limiter.acquire_on_behalf_of_nowait(one)
+    try:
+        with anyio.fail_after(10):
+            await transport.send(submit_call(b"[", upload, b"]"))
+    finally:
+        for one in busy:
+            limiter.release_on_behalf_of(one)
+
+    assert len(catcher.requests) == 1
+
+
 # --- files that change ----------------------------------------------------------------------------
 
 
