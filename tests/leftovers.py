@@ -1,12 +1,33 @@
-"""What is left on the loop."""
+"""What is left on the loop, and what still works beside it."""
 
 from __future__ import annotations
 
 import asyncio
+import sys
+import threading
+import traceback
+from pathlib import Path
 
+import ppinfra_async
 from tests.waiting import until
+
+_PACKAGE = str(Path(ppinfra_async.__file__).parent)
 
 
 async def settled(tasks: int) -> None:
     """Return when not more than *tasks* tasks are left on the loop."""
     await until(lambda: len(asyncio.all_tasks()) <= tasks)
+
+
+def at_work() -> list[str]:
+    """Return which functions of the package other threads are executing now, one per thread.
+
+    Idle worker threads are not counted: they are anyio's, for whoever needs one on this loop.
+    """
+    found = []
+    for thread, innermost in sys._current_frames().items():
+        if thread != threading.get_ident():
+            codes = [frame.f_code for frame, _ in traceback.walk_stack(innermost)]
+            ours = [code.co_name for code in codes if code.co_filename.startswith(_PACKAGE)]
+            found += ours[:1]
+    return found
