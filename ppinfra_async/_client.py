@@ -306,6 +306,7 @@ class Client:
         self._poller.close()
         await self._background.stop()
         await self._transport.close()
+        await self._images.threads.idle(self.timeouts.cancel_grace)
 
     async def _submit(self, request: Request, deadline: float) -> Task:
         self._background.check()
@@ -330,7 +331,7 @@ class Client:
         if not isinstance(request, Request):
             violation = Violation("request", request, "must be a request, such as Img2Img(…)")
             raise InvalidRequestError.of("The call", [violation])
-        return await prepare(request, self._images.workers)
+        return await prepare(request, self._images.threads)
 
     def _record(self, task_id: str, prepared: Prepared) -> None:
         self._unclaimed[task_id] = Task(task_id, prepared.request, self._task_tools)

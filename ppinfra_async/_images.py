@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import anyio
-import anyio.to_thread
 import pybase64
 from attrs import frozen
 
@@ -23,6 +22,7 @@ from ppinfra_async._sansio.retry import delay
 from ppinfra_async._sansio.sniff import HEAD_LENGTH, describe, image_format, is_whole
 from ppinfra_async._sansio.wire import TransportFailure
 from ppinfra_async._showing import url_without_query
+from ppinfra_async._threads import WorkerThreads
 from ppinfra_async._transport import Fetched, Transport
 from ppinfra_async.errors import BadImageError, DownloadError, ImageError, ResultExpiredError
 from ppinfra_async.options import Retries
@@ -52,8 +52,8 @@ _SAME_FORMAT = {
 class Images:
     """Gets pictures for one client, so many downloads at a time and one decode per core.
 
-    Its worker threads are counted apart from anyio's default limiter, so that the application's own
-    ``to_thread`` calls never wait behind pictures.
+    Attributes:
+        threads: Where pictures are looked at and saved.
     """
 
     def __init__(self, transport: Transport, retries: Retries, draw: Callable[[], float]) -> None:
@@ -61,7 +61,7 @@ class Images:
         self._retries = retries
         self._draw = draw
         self._downloads = anyio.CapacityLimiter(_AT_ONCE)
-        self.workers = anyio.CapacityLimiter(os.cpu_count() or 1)
+        self.threads = WorkerThreads(os.cpu_count() or 1)
 
     async def get(self, link: ImageLink, index: int, *, decode: bool) -> GeneratedImage:
         """Return the picture behind *link*, verified, and decoded when asked.
@@ -99,9 +99,7 @@ class Images:
     async def save(self, image: GeneratedImage, path: Path) -> Path:
         """Write *image* atomically; see ``ImageTools``."""
         try:
-            return await anyio.to_thread.run_sync(
-                _place, image.data, image.format, path, limiter=self.workers
-            )
+            return await self.threads.run(_place, image.data, image.format, path)
         except _pixels.NotAPictureError as error:
             raise _bad(error, image.index) from error
 
@@ -112,7 +110,7 @@ class Images:
             raise _bad(error, index) from error
 
     async def _in_thread(self, data: bytes | str, *, decode: bool) -> _Looked:
-        return await anyio.to_thread.run_sync(_look, data, decode, limiter=self.workers)
+        return await self.threads.run(_look, data, decode)
 
     async def _download(self, url: str, index: int, *, decode: bool) -> _Looked:
         attempt = 0

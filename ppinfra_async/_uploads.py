@@ -13,13 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import anyio
-import anyio.to_thread
 from attrs import frozen
 
 from ppinfra_async import _pixels
 from ppinfra_async._sansio.sizes import Size, default_output_size, fitted_size
 from ppinfra_async._sansio.wire import Upload
+from ppinfra_async._threads import WorkerThreads
 from ppinfra_async.errors import InvalidRequestError, Violation
 from ppinfra_async.events import InputReencoded
 from ppinfra_async.inputs import MAX_FILE_BYTES, MAX_SIDE, ImageInput
@@ -55,16 +54,14 @@ class _RuleBrokenError(Exception):
     """A picture breaks a rule; the message is the rule."""
 
 
-async def prepare(request: Request, workers: anyio.CapacityLimiter) -> Prepared:
+async def prepare(request: Request, threads: WorkerThreads) -> Prepared:
     """Look at all pictures of *request*.
 
     Raises:
         InvalidRequestError: with everything that is wrong with any of them.
     """
     # A file on a dead network drive can take for ever; nothing is lost by not waiting for it.
-    return await anyio.to_thread.run_sync(
-        _prepare, request, limiter=workers, abandon_on_cancel=True
-    )
+    return await threads.run(_prepare, request, abandon_on_cancel=True)
 
 
 def _prepare(request: Request) -> Prepared:

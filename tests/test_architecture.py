@@ -27,6 +27,7 @@ ROOMS = {
     "results": 1.2,
     "events": 1.3,
     "_sansio": 2,
+    "_threads": 2.1,
     "_transport": 3,
     "_pixels": 3,
     "_files": 3,

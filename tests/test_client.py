@@ -339,7 +339,7 @@ def time_out(transport: ScriptedTransport) -> None:
                 await error.task
             assert not client.unfinished
 
-    run_in_virtual_time(main, busy=lambda: client._images.workers.borrowed_tokens > 0)
+    run_in_virtual_time(main, busy=lambda: client._images.threads.limiter.borrowed_tokens > 0)
     assert transport.paid == 1
 
 

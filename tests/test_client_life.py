@@ -23,7 +23,7 @@ import anyio.to_thread
 import pytest
 from PIL import Image
 
-from ppinfra_async import Client, Task, TaskResult, Timeouts
+from ppinfra_async import Client, ImageInput, Task, TaskResult, Timeouts
 from ppinfra_async.errors import (
     NotSentError,
     PPInfraError,
@@ -660,6 +660,44 @@ async def test_pictures_are_not_decoded_on_when_the_client_is_closed(
     _others.clear()
     assert asyncio.all_tasks() == before
     await until_open_sockets_are(open_before)
+
+
+async def look_at_a_picture(client: Client, data: bytes, folder: Path) -> None:
+    await client.check(img2img(image=ImageInput.from_bytes(data, fit=512)))
+
+
+async def decode_a_picture(client: Client, data: bytes, folder: Path) -> None:
+    image = (await client.attach("t").result(decode=False)).images[0]
+    await image.decode()
+
+
+async def save_a_picture(client: Client, data: bytes, folder: Path) -> None:
+    image = (await client.attach("t").result(decode=False)).images[0]
+    await image.save(folder / "cat.webp")
+
+
+@pytest.mark.parametrize(
+    ("work", "function"),
+    [
+        (look_at_a_picture, "reencode"),
+        (decode_a_picture, "decode"),
+        (save_a_picture, "decode"),
+    ],
+)
+async def test_no_thread_works_on_for_a_cancelled_caller(
+    large_picture: bytes, tmp_path: Path, work: Callable[..., Any], function: str
+) -> None:
+    """What asyncio cancelled is not worked on when the client is closed."""
+    pages = {f"{HOST}/0": served(large_picture)}
+    async with Client("key", base_url="http://127.0.0.1:9", polling=FAST_POLLING) as client:
+        client._connect(scripted_service([status(SUCCEED, images=1)], pages))
+        caller = asyncio.ensure_future(work(client, large_picture, tmp_path))
+        await until(lambda: function in at_work())
+        caller.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+
+    assert at_work() == []
 
 
 def run_python(code: str, *arguments: str, module: tuple[str, ...] = ("-c",)) -> str:

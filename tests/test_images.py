@@ -345,10 +345,10 @@ async def test_pixels_never_come_by_themselves() -> None:
 async def test_heavy_work_waits_for_a_core() -> None:
     """Verifying, decoding and saving go through worker threads, one per core, and never the loop."""
     source, service = images(served(PNG))
-    assert source.workers.total_tokens == os.cpu_count()
+    assert source.threads.limiter.total_tokens == os.cpu_count()
     cores = [object() for _ in range(os.cpu_count() or 1)]
     for core in cores:
-        source.workers.acquire_on_behalf_of_nowait(core)
+        source.threads.limiter.acquire_on_behalf_of_nowait(core)
     done: list[GeneratedImage] = []
 
     async def get() -> None:
@@ -358,7 +358,7 @@ async def test_heavy_work_waits_for_a_core() -> None:
         group.start_soon(get)
         await anyio.sleep(0.02)
         assert (len(service.fetched), len(done)) == (1, 0)
-        source.workers.release_on_behalf_of(cores[0])
+        source.threads.limiter.release_on_behalf_of(cores[0])
 
     assert done[0].pil.size == (64, 48)
 

@@ -11,12 +11,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
-import anyio
 import pytest
 from attrs import frozen
 from PIL import Image
 
 from ppinfra_async import Client, ControlNetUnit, ImageInput, IPAdapter
+from ppinfra_async._threads import WorkerThreads
 from ppinfra_async._uploads import Prepared, prepare
 from ppinfra_async.errors import InvalidRequestError
 from ppinfra_async.events import Event, InputReencoded
@@ -30,7 +30,7 @@ CONTROLNET = "control_v11p_sd15_canny"
 
 
 async def looked_at(image: Any, **fields: Any) -> Prepared:
-    return await prepare(img2img(image=image, **fields), anyio.CapacityLimiter(1))
+    return await prepare(img2img(image=image, **fields), WorkerThreads(1))
 
 
 async def refusal(image: Any) -> str:
@@ -236,7 +236,7 @@ class Plain(Request):
 async def test_request_without_pictures_is_ready_as_it_is() -> None:
     """There is nothing to look at and nothing to fill in."""
     request = Plain()
-    prepared = await prepare(request, anyio.CapacityLimiter(1))
+    prepared = await prepare(request, WorkerThreads(1))
 
     assert prepared.request is request
     assert (prepared.uploads, prepared.reencoded) == ({}, ())

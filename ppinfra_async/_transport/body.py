@@ -11,12 +11,12 @@ from collections.abc import Iterator
 
 import aiohttp
 import anyio
-import anyio.to_thread
 import pybase64
 from aiohttp.abc import AbstractStreamWriter
 from anyio.lowlevel import checkpoint
 
 from ppinfra_async._sansio.wire import BodyPlan, Upload
+from ppinfra_async._threads import WorkerThreads
 from ppinfra_async._transport.protocol import CommitPoint
 from ppinfra_async.options import Timeouts
 
@@ -53,7 +53,7 @@ class StreamedBody(aiohttp.Payload):
         commit: CommitPoint,
         phase: Phase,
         timeouts: Timeouts,
-        readers: anyio.CapacityLimiter,
+        readers: WorkerThreads,
     ) -> None:
         super().__init__(None, content_type="application/json")
         self._plan = plan
@@ -109,11 +109,10 @@ class StreamedBody(aiohttp.Payload):
             self._phase.progress()
 
     async def _write_upload(self, writer: AbstractStreamWriter, upload: Upload) -> None:
-        run = anyio.to_thread.run_sync
         for start in range(0, upload.size, _READ):
             end = min(start + _READ, upload.size)
             if upload.data is None:
-                encoded = await run(_read_encoded, upload, start, end, limiter=self._readers)
+                encoded = await self._readers.run(_read_encoded, upload, start, end)
                 self._phase.progress()
             else:
                 encoded = pybase64.b64encode(memoryview(upload.data)[start:end])

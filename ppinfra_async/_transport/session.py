@@ -20,6 +20,7 @@ from yarl import URL
 
 from ppinfra_async._sansio.addresses import DownloadRules, is_local
 from ppinfra_async._sansio.wire import BodyPlan, HttpCall, HttpReply, TransportFailure
+from ppinfra_async._threads import WorkerThreads
 from ppinfra_async._transport.body import Phase, StreamedBody
 from ppinfra_async._transport.failures import TooLongError, failure_of
 from ppinfra_async._transport.network import Proxies, Proxy, guarded_socket, upload_socket
@@ -50,7 +51,7 @@ class AiohttpTransport:
         )
         self._proxies = _proxies(network)
         self._sessions: dict[str, aiohttp.ClientSession] = {}
-        self._readers = anyio.CapacityLimiter(4)
+        self._readers = WorkerThreads(4)
         self._closed = False
 
     # --- calls ---
@@ -185,6 +186,7 @@ class AiohttpTransport:
         sessions, self._sessions = self._sessions, {}
         for session in sessions.values():
             await session.close()
+        await self._readers.idle(self._timeouts.cancel_grace)
 
 
 class _Fetched:

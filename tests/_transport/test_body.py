@@ -30,6 +30,7 @@ from yarl import URL
 from ppinfra_async import ControlNetUnit, ImageInput, Img2Img, IPAdapter, Network, Timeouts
 from ppinfra_async._sansio import wire
 from ppinfra_async._sansio.wire import Piece, TransportFailure, Upload
+from ppinfra_async._threads import WorkerThreads
 from ppinfra_async._transport import AiohttpTransport, CommitPoint
 from ppinfra_async._transport.body import Phase, StreamedBody
 from ppinfra_async._uploads import prepare
@@ -109,7 +110,7 @@ async def test_body_is_what_a_json_library_makes_of_it(
         controlnet=[ControlNetUnit("canny", jpeg), ControlNetUnit("depth", pixels, 0.5)],
         ip_adapters=[IPAdapter("ip-adapter_sd15.bin", ImageInput.from_bytes(png))],
     )
-    prepared = await prepare(request, anyio.CapacityLimiter(1))
+    prepared = await prepare(request, WorkerThreads(1))
     call = wire.submit_call(prepared.request, prepared.uploads)
     from_pil = next(u.data for u in prepared.uploads.values() if u.data not in {None, png, jpeg})
     assert from_pil is not None
@@ -217,7 +218,7 @@ async def test_whole_body_is_never_held() -> None:
     plan = submit_call().body
     assert plan is not None
     phase = Phase("nothing", 1)
-    readers = anyio.CapacityLimiter(1)
+    readers = WorkerThreads(1)
     body = StreamedBody(plan, CommitPoint(), phase, Timeouts(), readers)
 
     assert body.size == 30
@@ -402,7 +403,7 @@ class PlainWriter(AbstractStreamWriter):
 def body_of(size: int, commit: CommitPoint) -> StreamedBody:
     plan = submit_call(bytes(size)).body
     assert plan is not None
-    return StreamedBody(plan, commit, Phase("", 9), Timeouts(), anyio.CapacityLimiter(1))
+    return StreamedBody(plan, commit, Phase("", 9), Timeouts(), WorkerThreads(1))
 
 
 @asynccontextmanager
