@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 
 import anyio
-import anyio.to_thread
 
 from ppinfra_async._cli._behaviour import Behaviour
 from ppinfra_async._cli._messages import CommandError, ExitCode, command_name
@@ -48,25 +46,12 @@ def simulate(behaviour: Behaviour, printing: Printing) -> ExitCode:
 
 
 async def _start(simulator: Simulator) -> None:
-    state = simulator.settings.state
-    if state is not None and not await anyio.to_thread.run_sync(_may_be_state, state):
-        raise CommandError(f"{state} is not a state file of the simulator.")
     try:
         await simulator.start()
     except OSError as error:
         raise CommandError(f"The simulator cannot start ({error.strerror or error}).") from None
-    except (ValueError, KeyError, TypeError):
-        raise CommandError(f"{state} is not a state file of the simulator.") from None
-
-
-def _may_be_state(path: Path) -> bool:
-    """Look before the simulator repairs what it takes for a line that was cut off."""
-    try:
-        with path.open("rb") as file:
-            return file.read(1) in {b"", b"{"}
-    except OSError:
-        # The simulator itself finds the words for it, or makes the file.
-        return True
+    except ValueError as error:
+        raise CommandError(str(error)) from None
 
 
 def _introduce(simulator: Simulator, screen: Screen, *, as_json: bool) -> None:

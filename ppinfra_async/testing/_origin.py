@@ -31,45 +31,64 @@ class Origin:
         """Listen on *port*; 0 takes the port of the last time, at first a free one."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.create_server((host, port or self.port), family=family, backlog=_BACKLOG)
-        if receive_buffer is not None:
-            # Accepted connections inherit it.
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self.port = listener.getsockname()[1]
-        # Small answers must not wait for an acknowledgement; a request must not end with its client:
-        # the service finishes what it began.
-        self._web = web.Server(
-            self._tracked,
-            access_log=None,
-            keepalive_timeout=self._keepalive,
-            handler_cancellation=False,
-        )
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._connected, sock=listener, backlog=_BACKLOG)
+        try:
+            if receive_buffer is not None:
+                # Accepted connections inherit it.
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+            # Small answers must not wait for an acknowledgement; a request must not end with its
+            # client: the service finishes what it began.
+            self._web = web.Server(
+                self._tracked,
+                access_log=None,
+                keepalive_timeout=self._keepalive,
+                handler_cancellation=False,
+            )
+            self.port = listener.getsockname()[1]
+            # Serving from the start would lose the server to a cancellation in between.
+            self._server = await asyncio.get_running_loop().create_server(
+                self._connected, sock=listener, backlog=_BACKLOG, start_serving=False
+            )
+        except BaseException:
+            listener.close()
+            raise
+        await self._server.start_serving()
+
+    @property
+    def listening(self) -> bool:
+        """Whether connections are taken now."""
+        return self._server is not None
 
     @property
     def open_connections(self) -> int:
         """How many connections are open now."""
         return 0 if self._web is None else len(self._web.connections)
 
-    async def stop(self) -> None:
-        """Stop listening, cut all connections and end all handlers, as a kill would."""
-        if self._server is None or self._web is None:
-            return
-        self._server.close()
-        for connection in self._web.connections:
+    def cut(self) -> None:
+        """Stop listening, drop all connections and cancel all handlers, as a kill would; at once."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for connection in () if self._web is None else self._web.connections:
             if connection.transport is not None:
                 connection.transport.abort()
-        running = list(self._running)
-        for task in running:
+        for task in self._running:
             task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-        await self._web.shutdown(_AT_ONCE)
-        self._server = self._web = None
+
+    async def stop(self) -> None:
+        """Cut, and wait until nothing of it is left."""
+        self.cut()
+        # A connection that was accepted just before shows up in the next turn of the loop.
+        await asyncio.sleep(0)
+        self.cut()
+        await asyncio.gather(*self._running, return_exceptions=True)
+        if self._web is not None:
+            await self._web.shutdown(_AT_ONCE)
+            self._web = None
 
     def _connected(self) -> asyncio.Protocol:
-        self._on_connect()
         if self._web is None:  # pragma: no cover  # listening implies it
             raise RuntimeError("not started")
+        self._on_connect()
         return self._web()
 
     async def _tracked(self, request: web.BaseRequest) -> web.StreamResponse:

@@ -3,10 +3,13 @@
 import http.client
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self, Unpack
 from urllib.parse import urlsplit
 
+import anyio
 import orjson
 from anyio import to_thread
 
@@ -39,19 +42,29 @@ class SimulatorProcess:
         return None if self._child is None else self._child.pid
 
     def start(self) -> None:
-        """Start the child and wait until it listens.
+        """Start the child and wait until it listens; nothing happens where one runs.
 
         Raises:
             RuntimeError: it ended at once, for example because its port is taken.
         """
+        self._start(threading.Event())
+
+    def _start(self, given_up: threading.Event) -> None:
+        if self._child is not None:
+            return
         command = [sys.executable, "-m", "ppinfra_async.testing", *self._flags()]
-        self._child = subprocess.Popen(  # noqa: S603  # our own module
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
-        line = self._pipe(self._child.stdout).readline()
-        if not line:
+        try:
+            child = self._child = subprocess.Popen(  # noqa: S603  # our own module
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
+            # Who gives up sets the flag and then looks for a child; here it is the other way round,
+            # so that one of the two always sees it.
+            line = b"" if given_up.is_set() else self._pipe(child.stdout).readline()
+            if not line:
+                raise RuntimeError(f"the simulator did not start: {' '.join(command)}")
+        except BaseException:
             self.kill()
-            raise RuntimeError(f"the simulator did not start: {' '.join(command)}")
+            raise
         self.url = line.decode().strip()
         self._options["port"] = urlsplit(self.url).port
 
@@ -66,6 +79,7 @@ class SimulatorProcess:
         """End the child in order."""
         child, self._child = self._child, None
         if child is not None:
+            # The child ends with its standard input.
             self._pipe(child.stdin).close()
             self._reap(child)
 
@@ -136,7 +150,13 @@ class SimulatorProcess:
         self.close()
 
     async def __aenter__(self) -> Self:
-        await to_thread.run_sync(self.start)
+        given_up = threading.Event()
+        try:
+            await to_thread.run_sync(self._start, given_up)
+        except BaseException:
+            given_up.set()
+            await _in_any_case(self.kill)
+            raise
         return self
 
     async def __aexit__(
@@ -145,7 +165,15 @@ class SimulatorProcess:
         problem: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await to_thread.run_sync(self.close)
+        await _in_any_case(self.close)
+
+
+async def _in_any_case(end: Callable[[], None]) -> None:
+    """Let *end* run to its end in a thread, however often the caller is cancelled."""
+    thread = threading.Thread(target=end, name="ppinfra-simulator-end")
+    thread.start()
+    with anyio.CancelScope(shield=True):
+        await to_thread.run_sync(thread.join)
 
 
 def simulator_process(**options: Unpack[Options]) -> SimulatorProcess:

@@ -72,9 +72,12 @@ class Service:
         rate = settings.polls_per_second
         self._poll_limiter = None if rate is None else SlidingWindow(rate, 1.0)
 
-    def restore(self, tree: Mapping[str, Any]) -> None:
-        """Take up a task of an earlier life, as the state file has it."""
-        record = TaskRecord.from_tree(tree, self.clock)
+    def read_record(self, tree: Mapping[str, Any]) -> TaskRecord:
+        """Read a task of an earlier life, as the state file has it."""
+        return TaskRecord.from_tree(tree, self.clock)
+
+    def restore(self, record: TaskRecord) -> None:
+        """Take up a task of an earlier life."""
         self.book[record.task_id] = record
         limit = self._limiters.get(record.endpoint)
         if limit is not None:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType, TracebackType
 from typing import Self, Unpack
 
+import anyio
 from anyio import to_thread
 from attrs import evolve
 
@@ -55,6 +56,8 @@ class Simulator:
         self._store = None if self.settings.state is None else Store(self.settings.state)
         self._loaded = self._store is None
         self._running = False
+        # Two starts at once would each open a pair of sockets.
+        self._lock = anyio.Lock()
         # URLs signed before a restart must stay good after it.
         secret = hashlib.sha256(f"{self.settings.seed}{self.settings.api_key}".encode()).digest()
         signer = Signer(secret)
@@ -121,41 +124,73 @@ class Simulator:
         """Forget tasks, counters, faults and what the limits have seen; keep ports and connections.
 
         With a state file this empties the file, which blocks for a moment.
+
+        Raises:
+            OSError: the state file cannot be written.
+            ValueError: the state file is another's; nothing was forgotten.
         """
+        if self._store is not None:
+            # URLs of the time before must stay URLs of this origin.
+            self._store.clear({"result_port": self._results.port})
         self._service.reset()
         self.counters.clear()
         self.faults.clear()
-        if self._store is not None:
-            self._store.clear()
 
     # --- life -----------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Listen; a second start takes the ports of the first."""
-        if self._running:
-            return
+        """Listen; a second start takes the ports of the first.
+
+        Raises:
+            OSError: a port is taken, or the state file cannot be read or written.
+            ValueError: the state file is another's, or damaged; it is left as it is.
+        """
+        async with self._lock:
+            if self._api.listening and self._results.listening:
+                return
+            # A stop that was interrupted may have left something.
+            await self._close()
+            try:
+                await self._listen()
+            except BaseException:
+                await self._close()
+                raise
+            self._running = True
+
+    async def _listen(self) -> None:
         settings = self.settings
         await self._restore()
         await self._api.start(settings.host, settings.port, settings.receive_buffer)
-        try:
-            await self._results.start(settings.host, settings.result_port, settings.receive_buffer)
-        except BaseException:
-            await self._api.stop()
-            raise
+        await self._results.start(settings.host, settings.result_port, settings.receive_buffer)
         self._page.origin = self.result_url
-        self._running = True
         if self._store is not None:
             await to_thread.run_sync(self._store.append, {"result_port": self._results.port})
 
     async def stop(self) -> None:
-        """Cut all connections at once and stop listening; tasks live on for the next `start`."""
-        if not self._running:
-            return
-        self._running = False
-        await self._api.stop()
-        await self._results.stop()
-        if self._store is not None:
-            await to_thread.run_sync(self._store.append, {"counters": self.counters.tree()})
+        """Cut all connections at once and stop listening; tasks live on for the next `start`.
+
+        A cancellation does not stop it half way; it may be called again and again.
+        """
+        # Nothing is served from here on, whatever may interrupt the rest.
+        self._cut()
+        with anyio.CancelScope(shield=True):
+            async with self._lock:
+                if not self._running:
+                    return
+                await self._close()
+                if self._store is not None:
+                    await to_thread.run_sync(self._store.append, {"counters": self.counters.tree()})
+                self._running = False
+
+    def _cut(self) -> None:
+        self._api.cut()
+        self._results.cut()
+
+    async def _close(self) -> None:
+        self._cut()
+        with anyio.CancelScope(shield=True):
+            await self._api.stop()
+            await self._results.stop()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -172,15 +207,24 @@ class Simulator:
     async def _restore(self) -> None:
         if self._loaded or self._store is None:
             return
+        lines = await to_thread.run_sync(self._store.load)
+        try:
+            records = [self._service.read_record(line["task"]) for line in lines if "task" in line]
+        except (KeyError, TypeError, ValueError):
+            raise ValueError(
+                f"{self.settings.state} holds a damaged task; it was left as it is."
+            ) from None
+        await to_thread.run_sync(self._store.mend)
         self._loaded = True
-        for line in await to_thread.run_sync(self._store.load):
-            if "task" in line:
-                self._service.restore(line["task"])
+        for record in records:
+            self._service.restore(record)
+        for line in lines:
             # URLs handed out by the process before point there.
             self._results.port = line.get("result_port", self._results.port)
             self.counters.raise_to(line.get("counters", {}))
-        self.counters.accepted = len(self.tasks)
-        self.counters.images = sum(record.images for record in self.tasks.values())
+        # A kill may have come between the counting and the writing of a task.
+        self.counters.accepted = len(records)
+        self.counters.images = sum(record.images for record in records)
 
     def _url(self, port: int) -> str:
         host = self.settings.host

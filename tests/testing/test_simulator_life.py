@@ -347,15 +347,3 @@ def test_the_fixture_under_each_plugin(tmp_path: Path) -> None:
         cwd=tmp_path,
     )
     assert "3 passed" in done.stdout, done.stdout + done.stderr
-
-
-async def test_a_foreign_file_is_not_taken_for_a_state(tmp_path: Path) -> None:
-    """A slip of the path must not cost somebody their notes."""
-    notes = anyio.Path(tmp_path / "notes.txt")
-    await notes.write_text("buy milk")
-
-    with pytest.raises(ValueError, match="left as it is"):
-        async with Simulator(state=Path(notes)):
-            pass
-
-    assert await notes.read_text() == "buy milk"
