@@ -1,5 +1,6 @@
 """Serves the API's origin: reads requests, asks the rules, lets faults happen; decides nothing."""
 
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -7,7 +8,7 @@ import anyio
 import orjson
 from aiohttp import web
 from anyio import to_thread
-from attrs import define, evolve
+from attrs import define, evolve, field
 
 from ppinfra_async.testing._acts import perform, perform_early, respond
 from ppinfra_async.testing._answers import Answer, RefusedError, error
@@ -34,6 +35,11 @@ class Api:
     faults: Faults
     counters: Counters
     store: Store | None
+    # Pictures are judged apart from the threads of the application under test.
+    _judges: anyio.CapacityLimiter = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._judges = anyio.CapacityLimiter(os.cpu_count() or 1)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request of any kind."""
@@ -86,7 +92,9 @@ class Api:
         findings = self.service.check_body(endpoint, body)
         source = None
         if findings.pictures and not self.settings.tiny_images:
-            source = await to_thread.run_sync(self._examine, endpoint, body["request"], findings)
+            source = await to_thread.run_sync(
+                self._examine, endpoint, body["request"], findings, limiter=self._judges
+            )
         record = self.service.accept(endpoint, body, source, changes)
         if self.store is not None:
             # Its record must be there before anybody can know of the task.

@@ -53,6 +53,13 @@ class Fault:
     edit: Callable[[Any], Any] | None = None
     changes: Mapping[str, Any] = field(factory=dict)
 
+    @property
+    def needs_answer(self) -> bool:
+        """Whether the true answer plays a part in it."""
+        if self.kind == "endless":
+            return not self.answer.body
+        return self.kind not in {"answer", "cut", "never_read", "never_answer"}
+
     # --- another answer -------------------------------------------------------------------
 
     @classmethod

@@ -21,6 +21,7 @@ from ppinfra_async.testing._settings import Options, Settings
 from ppinfra_async.testing._store import Store
 from ppinfra_async.testing._tasks import TaskRecord
 from ppinfra_async.testing._urls import Signer
+from ppinfra_async.testing._workshop import Workshop
 
 
 def _clock() -> float:
@@ -68,6 +69,7 @@ class Simulator:
             counters=self.counters,
             page=self._page,
         )
+        self._workshop = Workshop()
         self._api = self._origin_for_api()
         self._results = self._origin_for_results(signer)
 
@@ -78,7 +80,14 @@ class Simulator:
         )
 
     def _origin_for_results(self, signer: Signer) -> Origin:
-        gallery = Gallery(self.settings, self._service, self.faults, self.counters, signer)
+        gallery = Gallery(
+            settings=self.settings,
+            service=self._service,
+            faults=self.faults,
+            counters=self.counters,
+            signer=signer,
+            workshop=self._workshop,
+        )
         return Origin(
             gallery.handle, on_connect=self._count_download, keepalive=self.settings.keepalive
         )
@@ -185,12 +194,14 @@ class Simulator:
     def _cut(self) -> None:
         self._api.cut()
         self._results.cut()
+        self._workshop.cut()
 
     async def _close(self) -> None:
         self._cut()
         with anyio.CancelScope(shield=True):
             await self._api.stop()
             await self._results.stop()
+            await self._workshop.stop()
 
     async def __aenter__(self) -> Self:
         await self.start()

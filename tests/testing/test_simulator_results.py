@@ -10,7 +10,8 @@ import pytest
 from PIL import Image, ImageChops
 
 from ppinfra_async.testing import Simulator
-from ppinfra_async.testing._painter import Commission, paint
+from ppinfra_async.testing._easel import Commission
+from ppinfra_async.testing._painter import paint
 
 if TYPE_CHECKING:
     from tests.testing.conftest import Bare, Time
