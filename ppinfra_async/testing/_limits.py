@@ -1,8 +1,9 @@
 """Decides whether a rate limit lets something pass; reads no clock and waits for nobody.
 
 Whether the service's images-per-minute window slides or is fixed is not documented, so all three
-common kinds are here. Each has one method, ``take(amount, now)``, which answers 0.0 and counts the
-amount, or answers the seconds until it would fit and counts nothing.
+common kinds are here. Each has one method, ``take(amount, now)``: it counts the amount and answers
+None, or counts nothing and answers the seconds until it would fit, which are never 0. Who comes
+exactly then, on the same clock, is let through.
 """
 
 import math
@@ -17,8 +18,8 @@ Window = Literal["sliding", "fixed", "bucket"]
 class Limiter(Protocol):
     """What every kind of limit can do."""
 
-    def take(self, amount: int, now: float) -> float:
-        """Count *amount* at *now* and answer 0.0, or answer the seconds to wait."""
+    def take(self, amount: int, now: float) -> float | None:
+        """Count *amount* at *now* (seconds) and answer None, or answer the seconds to wait."""
         ...  # pragma: no cover
 
 
@@ -31,43 +32,49 @@ class SlidingWindow:
     _taken: deque[tuple[float, int]] = field(factory=deque, init=False)
     _total: int = field(default=0, init=False)
 
-    def take(self, amount: int, now: float) -> float:
+    def take(self, amount: int, now: float) -> float | None:
         """Count, or say how long until enough of the past has left the window."""
-        while self._taken and self._taken[0][0] <= now - self.seconds:
+        while self._taken and self._taken[0][0] + self.seconds <= now:
             self._total -= self._taken.popleft()[1]
         over = self._total + amount - self.limit
         if over <= 0:
             self._taken.append((now, amount))
             self._total += amount
-            return 0.0
+            return None
         for when, taken in self._taken:
             over -= taken
             if over <= 0:
-                return when + self.seconds - now
+                return _until(when + self.seconds, now)
         return math.inf
 
 
 @define
 class FixedWindow:
-    """At most *limit* in each span of *seconds*; the first span starts at *phase*."""
+    """At most *limit* in each span of *seconds*; the first span starts at *phase* (seconds)."""
 
     limit: int
     seconds: float
     phase: float = 0.0
-    _window: float = field(default=-math.inf, init=False)
+    _end: float = field(default=-math.inf, init=False)
     _total: int = field(default=0, init=False)
 
-    def take(self, amount: int, now: float) -> float:
+    def take(self, amount: int, now: float) -> float | None:
         """Count, or say how long until the next span starts."""
-        window = math.floor((now - self.phase) / self.seconds)
-        if window != self._window:
-            self._window, self._total = window, 0
+        if now >= self._end:
+            self._end, self._total = self._end_of_span(now), 0
         if amount > self.limit:
             return math.inf
         if self._total + amount <= self.limit:
             self._total += amount
-            return 0.0
-        return self.phase + (window + 1) * self.seconds - now
+            return None
+        return _until(self._end, now)
+
+    def _end_of_span(self, now: float) -> float:
+        spans = math.floor((now - self.phase) / self.seconds) + 1
+        # The quotient of a time at a border may be rounded to either side of it.
+        while (end := self.phase + spans * self.seconds) <= now:
+            spans += 1
+        return end
 
 
 @define
@@ -76,25 +83,25 @@ class TokenBucket:
 
     limit: int
     seconds: float
-    _tokens: float = field(init=False)
-    _at: float = field(default=-math.inf, init=False)
+    _full_at: float = field(default=-math.inf, init=False)
 
-    def __attrs_post_init__(self) -> None:
-        self._tokens = float(self.limit)
-
-    def take(self, amount: int, now: float) -> float:
+    def take(self, amount: int, now: float) -> float | None:
         """Count, or say how long until the bucket holds enough."""
         if amount > self.limit:
             return math.inf
-        rate = self.limit / self.seconds
-        if now > self._at:
-            self._tokens = min(self.limit, self._tokens + (now - self._at) * rate)
-            self._at = now
-        # The grain keeps a caller who waits exactly as told from being a rounding error early.
-        if self._tokens + 1e-9 >= amount:
-            self._tokens -= amount
-            return 0.0
-        return (amount - self._tokens) / rate
+        # The time at which it will be full tells what it holds, without adding up roundings.
+        ready = self._full_at - (self.limit - amount) * self.seconds / self.limit
+        if now < ready:
+            return _until(ready, now)
+        self._full_at = max(self._full_at, now) + amount * self.seconds / self.limit
+        return None
+
+
+def _until(when: float, now: float) -> float:
+    wait = when - now
+    while now + wait < when:
+        wait = math.nextafter(wait, math.inf)
+    return wait
 
 
 def limiter(kind: Window, limit: int, seconds: float, phase: float = 0.0) -> Limiter:

@@ -113,8 +113,8 @@ class Service:
         if balance is not None and self.counters.images + images > balance:
             raise RefusedError(error("BILLING_BALANCE_NOT_ENOUGH", "balance is not enough"))
         limit = self._limiters.get(endpoint.name)
-        wait = 0.0 if limit is None else limit.take(images, self.clock())
-        if wait:
+        wait = None if limit is None else limit.take(images, self.clock())
+        if wait is not None:
             self.counters.refused_429 += 1
             raise RefusedError(self._too_many(wait, f"{endpoint.resource}: IPM limit exceeded"))
 
@@ -195,8 +195,8 @@ class Service:
             RefusedError: too many polls, no id, an unknown or forgotten one.
         """
         now = self.clock()
-        wait = 0.0 if self._poll_limiter is None else self._poll_limiter.take(1, now)
-        if wait:
+        wait = None if self._poll_limiter is None else self._poll_limiter.take(1, now)
+        if wait is not None:
             self.counters.polls_429 += 1
             raise RefusedError(self._too_many(wait, "RPM limit exceeded"))
         if not task_id:
