@@ -130,7 +130,7 @@ class Api:
             "poll",
             self.counters.polls,
             request.headers,
-            task=self.service.book.get(task_id or ""),
+            task=self.service.find(task_id or ""),
         )
         return await self._get(call, request, lambda: self.service.result(task_id))
 

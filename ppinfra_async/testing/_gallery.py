@@ -34,7 +34,7 @@ class Gallery:
         """Answer one download."""
         self.counters.downloads += 1
         task_id, index = parse_result_path(request.path) or ("", -1)
-        record = self.service.book.get(task_id)
+        record = self.service.find(task_id)
         call = Call("download", self.counters.downloads, request.headers, task=record, index=index)
         fault = self.faults.take(call)
         self.counters.faults += fault is not None

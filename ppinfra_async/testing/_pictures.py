@@ -22,7 +22,11 @@ _FORMATS = ("PNG", "JPEG", "WEBP", "MPO")
 
 @frozen
 class Examined:
-    """An accepted picture: the digest of its file, and itself at the asked size as JPEG."""
+    """An accepted picture.
+
+    `sha256` is the digest of its file, `scaled` itself at the asked size as JPEG; None if it is not
+    the one that is to be transformed.
+    """
 
     sha256: str
     scaled: bytes | None

@@ -4,11 +4,14 @@ import math
 import random
 import re
 import uuid
+from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
+from weakref import WeakValueDictionary
 
+import orjson
 from attrs import define, field
 
 from ppinfra_async.testing import _models
@@ -17,7 +20,7 @@ from ppinfra_async.testing._counters import Counters
 from ppinfra_async.testing._latency import Draw, as_draw
 from ppinfra_async.testing._limits import Limiter, SlidingWindow, limiter
 from ppinfra_async.testing._pictures import Examined
-from ppinfra_async.testing._ranges import Endpoint, Findings, check, endpoints
+from ppinfra_async.testing._ranges import Endpoint, Findings, check, endpoints, known_part
 from ppinfra_async.testing._results import ResultPage
 from ppinfra_async.testing._settings import Settings
 from ppinfra_async.testing._tasks import TaskRecord
@@ -25,6 +28,8 @@ from ppinfra_async.testing._tasks import TaskRecord
 # In which unit `credit_balance` counts is not documented; one image costs this much of it here.
 CREDIT_PER_IMAGE = 20
 _UNLIMITED_CREDIT = 10_000_000
+# How many different requests are remembered for sharing.
+_SHARED = 256
 
 
 @define(kw_only=True)
@@ -37,6 +42,13 @@ class Service:
     page: ResultPage
     endpoints: Mapping[str, Endpoint] = field(init=False)
     book: dict[str, TaskRecord] = field(factory=dict, init=False)
+    # What is equal in many tasks is kept once, as long as one of them is.
+    _sources: WeakValueDictionary[tuple[str, int, int], Examined] = field(
+        factory=WeakValueDictionary, init=False
+    )
+    _requests: dict[bytes, Mapping[str, Any]] = field(factory=dict, init=False)
+    _ageing: deque[TaskRecord] = field(factory=deque, init=False)
+    _last_number: int = field(default=0, init=False)
     _limiters: dict[str, Limiter] = field(factory=dict, init=False)
     _poll_limiter: Limiter | None = field(default=None, init=False)
     _known: Mapping[str, frozenset[str]] = field(init=False)
@@ -59,6 +71,8 @@ class Service:
         """Forget all tasks and fill all limits again."""
         settings = self.settings
         self.book.clear()
+        self._ageing.clear()
+        self._last_number = 0
         self._limiters.clear()
         self._started_at = self.clock()
         for endpoint in self.endpoints.values():
@@ -78,7 +92,8 @@ class Service:
 
     def restore(self, record: TaskRecord) -> None:
         """Take up a task of an earlier life."""
-        self.book[record.task_id] = record
+        self._last_number = max(self._last_number, record.number)
+        self._enter(record)
         limit = self._limiters.get(record.endpoint)
         if limit is not None:
             limit.take(record.images, record.submitted_at)
@@ -108,12 +123,12 @@ class Service:
             raise RefusedError(error("ILLEGAL_PROMPT", "the prompt violates the content policy"))
         return findings
 
-    def _pay(self, endpoint: Endpoint, images: int) -> None:
+    def _pay(self, endpoint: Endpoint, images: int, now: float) -> None:
         balance = self.settings.balance
         if balance is not None and self.counters.images + images > balance:
             raise RefusedError(error("BILLING_BALANCE_NOT_ENOUGH", "balance is not enough"))
         limit = self._limiters.get(endpoint.name)
-        wait = None if limit is None else limit.take(images, self.clock())
+        wait = None if limit is None else limit.take(images, now)
         if wait is not None:
             self.counters.refused_429 += 1
             raise RefusedError(self._too_many(wait, f"{endpoint.resource}: IPM limit exceeded"))
@@ -145,37 +160,65 @@ class Service:
         Raises:
             RefusedError: the balance or the limit does not allow it.
         """
-        request = body["request"]
+        asked = known_part(body, endpoint.fields)
+        request, extra = self._shared(asked["request"]), self._shared(asked.get("extra") or {})
         images = request[endpoint.count] if endpoint.count else 1
-        self._pay(endpoint, images)
-        number = len(self.book) + 1
-        source_of_chance = random.Random(f"{self.settings.seed}|{number}")  # noqa: S311
+        now = self.clock()
+        self._forget(now)
+        self._pay(endpoint, images, now)
+        self._last_number += 1
+        source_of_chance = random.Random(f"{self.settings.seed}|{self._last_number}")  # noqa: S311
         seed = request.get("seed")
         record = TaskRecord(
             task_id=str(uuid.uuid4()),
-            number=number,
+            number=self._last_number,
             endpoint=endpoint.name,
             task_type=endpoint.task_type,
-            request=_without_pictures(request),
-            extra=body.get("extra") or {},
+            request=request,
+            extra=extra,
             images=images,
             produced=images,
             seed=source_of_chance.getrandbits(32) if seed is None or seed < 0 else seed,
-            submitted_at=self.clock(),
+            submitted_at=now,
             queue=self._queue(source_of_chance),
             processing=self._processing(source_of_chance),
-            picture=None if source is None else source.scaled,
-            picture_sha256="" if source is None else source.sha256,
+            source=source,
             clock=self.clock,
         )
         if self._fails(record, source_of_chance):
             record.reason = self.settings.failure_reason
         for name, value in changes.items():
             setattr(record, name, value)
-        self.book[record.task_id] = record
+        self._enter(record)
         self.counters.accepted += 1
         self.counters.images += images
         return record
+
+    def _enter(self, record: TaskRecord) -> None:
+        source = record.source
+        if source is not None:
+            record.source = self._sources.setdefault((source.sha256, *record.size), source)
+        self.book[record.task_id] = record
+        if self.settings.forget_after is not None:
+            self._ageing.append(record)
+
+    def _shared(self, tree: Mapping[str, Any]) -> Mapping[str, Any]:
+        if len(self._requests) >= _SHARED:
+            self._requests.clear()
+        return self._requests.setdefault(orjson.dumps(tree), tree)
+
+    def find(self, task_id: str) -> TaskRecord | None:
+        """Look for a task that is not forgotten."""
+        self._forget(self.clock())
+        return self.book.get(task_id)
+
+    def _forget(self, now: float) -> None:
+        while self._ageing and not self._remembered(self._ageing[0], now):
+            self.book.pop(self._ageing.popleft().task_id, None)
+
+    def _remembered(self, record: TaskRecord, now: float) -> bool:
+        last = self.settings.forget_after
+        return last is None or now - record.submitted_at < last
 
     def _fails(self, record: TaskRecord, chance: random.Random) -> bool:
         by_word = any(word in record.prompt for word in self.settings.failing_words)
@@ -201,15 +244,11 @@ class Service:
             raise RefusedError(self._too_many(wait, "RPM limit exceeded"))
         if not task_id:
             raise _invalid("task_id: value is required")
-        record = self.book.get(task_id)
-        if record is None or not self._visible(now - record.submitted_at):
+        record = self.find(task_id)
+        if record is None or now - record.submitted_at < self.settings.not_found_for:
             raise RefusedError(error("TASK_NOT_FOUND", "task not found"))
         record.polls += 1
         return Answer.json(self.page.tree(record, now))
-
-    def _visible(self, age: float) -> bool:
-        last = self.settings.forget_after
-        return age >= self.settings.not_found_for and (last is None or age < last)
 
     # --- listings -------------------------------------------------------------------------
 
@@ -236,16 +275,3 @@ def _invalid(message: str, details: str = "") -> RefusedError:
     line = re.sub(r"\s+", " ", message)
     metadata = {"details": details or line}
     return RefusedError(error("INVALID_REQUEST_BODY", line, metadata=metadata))
-
-
-def _without_pictures(tree: Any) -> Any:
-    if isinstance(tree, dict):
-        return {
-            name: f"<{len(value)} characters>"
-            if name == "image_base64" and isinstance(value, str)
-            else _without_pictures(value)
-            for name, value in tree.items()
-        }
-    if isinstance(tree, list):
-        return [_without_pictures(item) for item in tree]
-    return tree

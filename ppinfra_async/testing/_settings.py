@@ -33,7 +33,10 @@ class Settings:
         queue, processing: seconds before and during the work (see `as_draw` for what is allowed).
         unknown_for: seconds after the submit in which the status is ``TASK_STATUS_UNKNOWN``.
         not_found_for: seconds after the submit in which the task is answered with 404.
-        forget_after: seconds after the submit at which the task is forgotten; None is never.
+        forget_after: seconds after the submit at which the task and its results are forgotten; None
+            is never. Then memory grows by about a kilobyte per task and, without tiny images, by
+            each distinct input picture at the asked size. The state file grows in any case, until
+            a reset.
         failure_rate: share of tasks that fail, 0 to 1.
         failing_words: a task whose prompt has one of them fails.
         failure_reason: what a failed task says.

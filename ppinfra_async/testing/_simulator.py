@@ -117,7 +117,10 @@ class Simulator:
 
     @property
     def tasks(self) -> MappingProxyType[str, TaskRecord]:
-        """All accepted tasks by id, in the order of their acceptance; a live view."""
+        """All accepted tasks by id, in the order of their acceptance; a live view.
+
+        Forgotten ones leave it with the next submit, status call or download.
+        """
         return MappingProxyType(self._service.book)
 
     @property

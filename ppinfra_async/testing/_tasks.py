@@ -6,6 +6,8 @@ from typing import Any, Literal
 import pybase64
 from attrs import define, field
 
+from ppinfra_async.testing._pictures import Examined
+
 Status = Literal[
     "TASK_STATUS_QUEUED",
     "TASK_STATUS_PROCESSING",
@@ -18,9 +20,10 @@ Status = Literal[
 class TaskRecord:
     """One task that was accepted, and therefore paid.
 
-    `request` is what was asked, pictures replaced by their lengths; `picture` is the input picture
-    scaled to the asked size (None with tiny images); `picture_sha256` is of the file that was sent.
-    `images` were paid, `produced` will be had. Times are seconds since the epoch, spans are seconds.
+    `number` counts the accepted tasks from 1. `request` and `extra` are what was asked in known
+    fields, pictures replaced by their lengths. `source` is the input picture; None with tiny images
+    or where an endpoint takes none. `images` were paid, `produced` will be had. Times are seconds
+    since the epoch, spans are seconds. `polls` and `downloads` count the requests about it.
     """
 
     task_id: str
@@ -36,11 +39,20 @@ class TaskRecord:
     queue: float
     processing: float
     reason: str = ""
-    picture: bytes | None = field(default=None, repr=False)
-    picture_sha256: str = ""
+    source: Examined | None = field(default=None, repr=False)
     polls: int = 0
     downloads: int = 0
     _clock: Callable[[], float] = field(repr=False, eq=False)
+
+    @property
+    def picture(self) -> bytes | None:
+        """The input picture at the asked size, a JPEG file."""
+        return None if self.source is None else self.source.scaled
+
+    @property
+    def picture_sha256(self) -> str:
+        """The digest of the picture file that was sent; empty where none was looked at."""
+        return "" if self.source is None else self.source.sha256
 
     @property
     def prompt(self) -> str:
@@ -90,7 +102,7 @@ class TaskRecord:
 
     def tree(self, *, with_picture: bool) -> dict[str, Any]:
         """Show the record as JSON, for the state file or another process."""
-        tree = {name: getattr(self, name) for name in _KEPT}
+        tree = {name: getattr(self, name) for name in (*_KEPT, "picture_sha256")}
         if with_picture and self.picture is not None:
             tree["picture"] = pybase64.b64encode(self.picture).decode()
         return tree
@@ -99,8 +111,9 @@ class TaskRecord:
     def from_tree(cls, tree: Mapping[str, Any], clock: Callable[[], float]) -> "TaskRecord":
         """Read back what `tree` gave."""
         kept = {name: tree[name] for name in _KEPT}
-        picture = tree.get("picture")
-        return cls(**kept, picture=pybase64.b64decode(picture) if picture else None, clock=clock)
+        text, digest = tree.get("picture"), tree["picture_sha256"]
+        picture = pybase64.b64decode(text) if text else None
+        return cls(**kept, source=Examined(digest, picture) if digest else None, clock=clock)
 
 
 _KEPT = (
@@ -117,5 +130,4 @@ _KEPT = (
     "queue",
     "processing",
     "reason",
-    "picture_sha256",
 )

@@ -97,7 +97,8 @@ async def test_a_state_file_outlives_the_simulator(bare: "Connect", tmp_path: Pa
         port = int(old.url.rpartition(":")[2])
     async with Simulator(**options, port=port) as new:
         client = bare(new)
-        assert attrs.asdict(new.tasks[task_id])["picture"] == old.tasks[task_id].picture
+        assert new.tasks[task_id].picture == old.tasks[task_id].picture is not None
+        assert new.tasks[task_id].picture_sha256 == old.tasks[task_id].picture_sha256
         assert (await client.poll(task_id)).tree == tree
         assert (await client.download(url)).body == picture
         assert (new.counters.accepted, new.counters.images, new.counters.submits) == (1, 2, 1)
