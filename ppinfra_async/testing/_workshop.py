@@ -44,22 +44,22 @@ class Workshop:
         if key in self._done:
             self._done.move_to_end(key)
             return self._done[key]
-        if key not in self._in_work:
-            self._in_work[key] = asyncio.create_task(self._begin(key, commission))
+        task = self._in_work.get(key)
+        if task is None:
+            task = self._in_work[key] = asyncio.create_task(self._begin(key, commission))
+            # Also where it is cancelled before its first step.
+            task.add_done_callback(lambda _: self._in_work.pop(key, None))
         # Others may wait for the same painting.
-        return await asyncio.shield(self._in_work[key])
+        return await asyncio.shield(task)
 
     async def _begin(self, key: str, commission: Commission) -> bytes:
-        try:
-            painted = await to_thread.run_sync(
-                _paint,
-                commission,
-                self._stopped.is_set,
-                abandon_on_cancel=True,
-                limiter=self._painters,
-            )
-        finally:
-            del self._in_work[key]
+        painted = await to_thread.run_sync(
+            _paint,
+            commission,
+            self._stopped.is_set,
+            abandon_on_cancel=True,
+            limiter=self._painters,
+        )
         self._keep(key, painted)
         return painted
 
