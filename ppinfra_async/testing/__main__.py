@@ -39,6 +39,7 @@ FLAGS: Mapping[str, Callable[[str], Any]] = {
     "multiple_of": int,
     "max_image_side": int,
     "max_image_bytes": int,
+    "max_body_bytes": int,
     "envelope": str,
     "naming": str,
     "ttl_style": str,

@@ -12,6 +12,7 @@ import anyio.lowlevel
 from aiohttp import ClientConnectionError, web
 
 from ppinfra_async.testing._answers import Answer
+from ppinfra_async.testing._bodies import invite, read_part
 from ppinfra_async.testing._faults import Fault, Kind, edited
 
 # How often a silent connection is looked at, seconds.
@@ -156,22 +157,13 @@ async def perform_early(fault: Fault, request: web.BaseRequest) -> web.StreamRes
     if fault.kind == "never_read":
         return await _never_read(request, fault.amount)
     if fault.kind == "cut":
-        await _read_exactly(request, int(fault.amount))
+        await read_part(request, int(fault.amount))
         return cut(request, reset=fault.reset)
     return respond(fault.answer)
 
 
-async def _read_exactly(request: web.BaseRequest, wanted: int) -> None:
-    if wanted < 0:
-        wanted = max(0, (request.content_length or 0) + wanted)
-    while wanted > 0:
-        data = await request.content.read(wanted)
-        if not data:
-            return
-        wanted -= len(data)
-
-
 async def _never_read(request: web.BaseRequest, seconds: float) -> web.StreamResponse:
+    invite(request)
     # A small window makes a sender stall after a few hundred kilobytes instead of megabytes.
     _option(request, socket.SO_RCVBUF, 4096)
     transport = request.transport

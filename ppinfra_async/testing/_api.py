@@ -12,6 +12,7 @@ from attrs import define, evolve, field
 
 from ppinfra_async.testing._acts import perform, perform_early, respond
 from ppinfra_async.testing._answers import Answer, RefusedError, error
+from ppinfra_async.testing._bodies import read_body
 from ppinfra_async.testing._control import Control
 from ppinfra_async.testing._counters import Counters
 from ppinfra_async.testing._faults import Call, Fault, Faults
@@ -73,11 +74,15 @@ class Api:
         fault = self.take(call)
         if fault is not None and fault.early and fault.kind != "slow_read":
             return await perform_early(fault, request)
-        raw = await _read(request, fault)
-        self.counters.submits += 1
-        self.counters.body_bytes += len(raw)
         answer = Answer()
         try:
+            raw = await read_body(
+                request,
+                self.settings.max_body_bytes,
+                fault.amount if fault is not None and fault.kind == "slow_read" else None,
+            )
+            self.counters.submits += 1
+            self.counters.body_bytes += len(raw)
             body = await _parse(request, raw)
             if fault is None and isinstance(body, dict):
                 fault = self.take(evolve(call, body=body))
@@ -176,32 +181,6 @@ async def _finish(
     fault: Fault | None, request: web.BaseRequest, answer: Answer
 ) -> web.StreamResponse:
     return respond(answer) if fault is None else await perform(fault, request, answer)
-
-
-async def _read(request: web.BaseRequest, fault: Fault | None) -> bytes | bytearray:
-    """Read the body to its end; raises ConnectionError when the client leaves before."""
-    if fault is not None and fault.kind == "slow_read":
-        return await _read_slowly(request, fault.amount)
-    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport:
-        # curl waits for it when a body is large.
-        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    content = request.content
-    first = await content.readany()
-    if content.at_eof():
-        return first
-    body = bytearray(first)
-    while data := await content.readany():
-        body += data
-    return body
-
-
-async def _read_slowly(request: web.BaseRequest, bytes_per_second: float) -> bytes | bytearray:
-    body = bytearray()
-    step = max(1, int(bytes_per_second / 20))
-    while data := await request.content.read(step):
-        body += data
-        await anyio.sleep(len(data) / bytes_per_second)
-    return body
 
 
 async def _parse(request: web.BaseRequest, raw: bytes | bytearray) -> Any:

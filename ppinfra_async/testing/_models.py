@@ -9,6 +9,8 @@ import pybase64
 from attrs import frozen
 
 ModelType = Literal["checkpoint", "lora", "vae", "controlnet", "upscaler", "textualinversion"]
+# Lists of names that are the service's and change; the last two are not in its catalogue.
+ListedType = ModelType | Literal["preprocessor", "ip_adapter"]
 Naming = Literal["ppinfra", "novita"]
 
 # https://ppinfra.com/docs/models/reference-image-to-image
@@ -24,6 +26,7 @@ PREPROCESSORS = (
     "lineart_coarse", "lineart_realistic", "lineart_anime", "lineart", "depth_zoe", "shuffle",
     "mediapipe_face", "canny", "depth", "depth_leres", "depth_leres++",
 )  # fmt: skip
+IP_ADAPTERS = ("ip-adapter_sd15.bin", "ip-adapter_sdxl.bin")
 _CONTROLNETS = (
     "control_v11e_sd15_ip2p", "control_v11e_sd15_shuffle", "control_v11f1e_sd15_tile",
     "control_v11f1p_sd15_depth", "control_v11p_sd15_canny", "control_v11p_sd15_inpaint",
@@ -74,7 +77,12 @@ _DISPLAY_NAMES: Mapping[ModelType, str] = {
 
 @frozen(kw_only=True)
 class Model:
-    """One entry of the catalogue; `model_name` is what a request has to send."""
+    """One entry of the catalogue.
+
+    `id` is a number of the service's, `model_name` what a request has to send, `type` the kind under
+    which it is listed, `visibility` tells public models from one's own, `source` where it came from
+    (civitai, training or uploading).
+    """
 
     id: int
     model_name: str
@@ -204,6 +212,8 @@ def _start(cursor: str) -> int:
         return 0
     try:
         (start,) = orjson.loads(pybase64.b64decode(cursor.removeprefix("c_"), validate=True))
-        return int(start)
     except (ValueError, TypeError):
-        raise BadQueryError(f"pagination.cursor: invalid value: {cursor}") from None
+        start = None
+    if type(start) is not int or start < 0:
+        raise BadQueryError(f"pagination.cursor: invalid value: {cursor}")
+    return start

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # Which formats the service reads is not documented; these are the ones it writes. MPO is what
 # Pillow calls the JPEG files of some cameras.
 _FORMATS = ("PNG", "JPEG", "WEBP", "MPO")
+_BROKEN = (OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, ArithmeticError)
 
 
 @frozen
@@ -71,8 +72,8 @@ def _decode(
             return None if scale_to is None else _scaled(image, scale_to)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _refused("IMAGE_EXCEEDS_MAX_RESOLUTION", f"{path}: too many pixels") from None
-    # Pillow's plugins raise many kinds on broken files.
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError):
+    # Pillow's plugins raise many kinds on broken files, and warnings where those are errors.
+    except (*_BROKEN, Warning):
         raise _refused("INVALID_IMAGE_FORMAT", f"{path}: not a readable picture") from None
 
 

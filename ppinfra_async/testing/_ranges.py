@@ -5,18 +5,19 @@ https://ppinfra.com/docs/models/reference-image-to-image; where that page collap
 those of the same endpoint of Novita AI, the sibling brand.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from attrs import field, frozen
 
-from ppinfra_async.testing._models import PREPROCESSORS, SAMPLERS, ModelType
+from ppinfra_async.testing._models import SAMPLERS, ListedType
 
-Kind = Literal["string", "int32", "float", "bool", "object", "array"]
+Kind = Literal["string", "int32", "int64", "float", "bool", "object", "array"]
 
 _TYPES: Mapping[Kind, tuple[type, ...]] = {
     "string": (str,),
     "int32": (int,),
+    "int64": (int,),
     "float": (int, float),
     "bool": (bool,),
     "object": (dict,),
@@ -29,7 +30,8 @@ class Field:
     """What one field may be.
 
     `low` and `high` bound a number, the length of a string or the number of items; `above` is a
-    bound that is not allowed itself. `fields` are those of the object or of each item.
+    bound that is not allowed itself. `fields` are those of the object or of each item. `listed`
+    names the list of the service's in which a name must be found.
     """
 
     kind: Kind
@@ -41,20 +43,32 @@ class Field:
     choices: tuple[Any, ...] = ()
     fields: Mapping[str, "Field"] = field(factory=dict)
     picture: bool = False
-    model: ModelType | None = None
+    listed: ListedType | None = None
 
 
 @frozen
 class Findings:
-    """What a body holds: broken rules, pictures by path, and named models by path."""
+    """What a body holds: broken rules, pictures by path, and names to be found in lists by path."""
 
     problems: list[str]
     pictures: dict[str, str]
-    models: list[tuple[str, ModelType, str]]
+    names: list[tuple[str, ListedType, str]]
+
+    @property
+    def full(self) -> bool:
+        """Whether enough is wrong to stop looking."""
+        return len(self.problems) >= _ENOUGH
+
+
+# More problems than this help nobody.
+_ENOUGH = 20
 
 
 def check(body: Mapping[str, Any], fields: Mapping[str, Field]) -> Findings:
-    """Compare *body* with *fields*; unknown keys are ignored and null counts as unset."""
+    """Compare *body* with *fields*; unknown keys are ignored and null counts as unset.
+
+    Stops at 20 problems, and does not look into a list that is too long.
+    """
     findings = Findings([], {}, [])
     _check_object(body, fields, "", findings)
     return findings
@@ -79,6 +93,8 @@ def _check_object(
     tree: Mapping[str, Any], fields: Mapping[str, Field], path: str, findings: Findings
 ) -> None:
     for name, rule in fields.items():
+        if findings.full:
+            return
         here = f"{path}.{name}" if path else name
         value = tree.get(name)
         if value is None:
@@ -91,20 +107,27 @@ def _check_object(
 
 
 def _check_value(value: Any, rule: Field, path: str, findings: Findings) -> None:
-    findings.problems.extend(f"{path}: {problem}" for problem in _broken(value, rule))
+    problems = [f"{path}: {problem}" for problem in _broken(value, rule)]
+    findings.problems.extend(problems)
     if rule.kind == "object":
         _check_object(value, rule.fields, path, findings)
-    elif rule.kind == "array":
-        for index, item in enumerate(value):
-            here = f"{path}[{index}]"
-            if isinstance(item, dict):
-                _check_object(item, rule.fields, here, findings)
-            else:
-                findings.problems.append(f"invalid value for object field {here}: {_short(item)}")
+    elif rule.kind == "array" and not problems:
+        _check_items(value, rule, path, findings)
     elif rule.picture:
         findings.pictures[path] = value
-    elif rule.model is not None:
-        findings.models.append((path, rule.model, value))
+    elif rule.listed is not None:
+        findings.names.append((path, rule.listed, value))
+
+
+def _check_items(items: Sequence[Any], rule: Field, path: str, findings: Findings) -> None:
+    for index, item in enumerate(items):
+        if findings.full:
+            return
+        here = f"{path}[{index}]"
+        if isinstance(item, dict):
+            _check_object(item, rule.fields, here, findings)
+        else:
+            findings.problems.append(f"invalid value for object field {here}: {_short(item)}")
 
 
 def _broken(value: Any, rule: Field) -> Iterator[str]:
@@ -132,38 +155,60 @@ def _range(rule: Field) -> str:
 
 
 def _bound(value: float | None, unbounded: str) -> str:
-    return unbounded if value is None else f"{value:g}"
+    if value is None:
+        return unbounded
+    return str(value) if isinstance(value, int) else f"{value:g}"
 
 
 def _short(value: Any) -> str:
+    # Of a tree the service tells the first character.
+    if isinstance(value, (dict, list)):
+        return "{" if isinstance(value, dict) else "["
     text = str(value)
     return text if len(text) <= 40 else f"{text[:40]}…"
 
 
 UNIT_FIELDS: Mapping[str, Field] = {
-    "model_name": Field(kind="string", required=True, low=1, model="controlnet"),
+    "model_name": Field(kind="string", required=True, low=1, listed="controlnet"),
     "image_base64": Field(kind="string", required=True, low=1, picture=True),
     "strength": Field(kind="float", low=0, high=1),
-    "preprocessor": Field(kind="string", choices=PREPROCESSORS),
+    "preprocessor": Field(kind="string", listed="preprocessor"),
     "guidance_start": Field(kind="float", low=0, high=1),
     "guidance_end": Field(kind="float", low=0, high=1),
 }
 
 LORA_FIELDS: Mapping[str, Field] = {
-    "model_name": Field(kind="string", required=True, low=1, model="lora"),
+    "model_name": Field(kind="string", required=True, low=1, listed="lora"),
     "strength": Field(kind="float", required=True, low=0, high=1),
 }
 
 EMBEDDING_FIELDS: Mapping[str, Field] = {
-    "model_name": Field(kind="string", required=True, low=1, model="textualinversion"),
+    "model_name": Field(kind="string", required=True, low=1, listed="textualinversion"),
 }
 
 IP_ADAPTER_FIELDS: Mapping[str, Field] = {
-    "model_name": Field(
-        kind="string", required=True, choices=("ip-adapter_sd15.bin", "ip-adapter_sdxl.bin")
-    ),
+    "model_name": Field(kind="string", required=True, low=1, listed="ip_adapter"),
     "image_base64": Field(kind="string", required=True, low=1, picture=True),
     "strength": Field(kind="float", required=True, low=0, high=1),
+}
+
+TEST_MODE_FIELDS: Mapping[str, Field] = {
+    "enabled": Field(kind="bool", required=True),
+    "return_task_status": Field(
+        kind="string", required=True, choices=("TASK_STATUS_SUCCEED", "TASK_STATUS_FAILED")
+    ),
+}
+
+WEBHOOK_FIELDS: Mapping[str, Field] = {
+    "url": Field(kind="string", required=True, low=1),
+    "test_mode": Field(kind="object", fields=TEST_MODE_FIELDS),
+}
+
+AWS_S3_FIELDS: Mapping[str, Field] = {
+    "region": Field(kind="string", required=True, low=1),
+    "bucket": Field(kind="string", required=True, low=1),
+    "path": Field(kind="string", required=True, low=1),
+    "save_to_path_directly": Field(kind="bool"),
 }
 
 # Everything here but `response_image_type` is documented by Novita AI only.
@@ -171,8 +216,11 @@ EXTRA_FIELDS: Mapping[str, Field] = {
     "response_image_type": Field(kind="string", choices=("png", "webp", "jpeg")),
     "enable_nsfw_detection": Field(kind="bool"),
     "nsfw_detection_level": Field(kind="int32", low=0, high=2),
-    "webhook": Field(kind="object", fields={"url": Field(kind="string")}),
-    "custom_storage": Field(kind="object"),
+    "webhook": Field(kind="object", fields=WEBHOOK_FIELDS),
+    # The public SDK sends both of these as empty objects.
+    "custom_storage": Field(
+        kind="object", fields={"aws_s3": Field(kind="object", fields=AWS_S3_FIELDS)}
+    ),
     "enterprise_plan": Field(kind="object", fields={"enabled": Field(kind="bool")}),
 }
 
@@ -181,7 +229,7 @@ def img2img_fields(multiple_of: int) -> Mapping[str, Field]:
     """List the fields of ``request`` of ``POST /v3/async/img2img``."""
     side = Field(kind="int32", required=True, low=128, high=2048, multiple_of=multiple_of)
     return {
-        "model_name": Field(kind="string", required=True, low=1, model="checkpoint"),
+        "model_name": Field(kind="string", required=True, low=1, listed="checkpoint"),
         "image_base64": Field(kind="string", required=True, low=1, picture=True),
         "prompt": Field(kind="string", required=True, low=1, high=1024),
         "width": side,
@@ -191,12 +239,13 @@ def img2img_fields(multiple_of: int) -> Mapping[str, Field]:
         "guidance_scale": Field(kind="float", required=True, low=1, high=30),
         "sampler_name": Field(kind="string", required=True, choices=SAMPLERS),
         "negative_prompt": Field(kind="string", low=0, high=1024),
-        "sd_vae": Field(kind="string", model="vae"),
+        "sd_vae": Field(kind="string", listed="vae"),
         "controlnet": Field(
             kind="object",
             fields={"units": Field(kind="array", required=True, fields=UNIT_FIELDS)},
         ),
-        "seed": Field(kind="int32", low=-1),
+        # No maximum is documented; the service's integers have 64 bits at most.
+        "seed": Field(kind="int64", low=-1, high=2**63 - 1),
         "loras": Field(kind="array", high=5, fields=LORA_FIELDS),
         "embeddings": Field(kind="array", high=5, fields=EMBEDDING_FIELDS),
         "clip_skip": Field(kind="int32", low=1, high=12),

@@ -5,6 +5,7 @@ https://ppinfra.com/docs/models/reference-get-async-task-result and of published
 """
 
 import hashlib
+import re
 from typing import Any
 
 import orjson
@@ -92,8 +93,8 @@ def result_path(record: TaskRecord, index: int) -> str:
 def parse_result_path(path: str) -> tuple[str, int] | None:
     """Read task id and index out of such a name."""
     match path.split("/"):
-        case ["", "prod", task_id, name] if name.partition("-")[0].isdigit():
-            return task_id, int(name.partition("-")[0])
+        case ["", "prod", task_id, name] if index := re.match("[0-9]{1,3}(?=-)", name):
+            return task_id, int(index[0])
         case _:
             return None
 

@@ -60,7 +60,10 @@ class Service:
         settings = self.settings
         self.endpoints = {each.path: each for each in endpoints(settings.multiple_of)}
         self._queue, self._processing = as_draw(settings.queue), as_draw(settings.processing)
-        known: dict[str, set[str]] = {}
+        known: dict[str, set[str]] = {
+            "preprocessor": set(_models.PREPROCESSORS),
+            "ip_adapter": set(_models.IP_ADAPTERS),
+        }
         for model in settings.models:
             known.setdefault(model.type, set()).add(model.model_name)
         self._known = {kind: frozenset(names) for kind, names in known.items()}
@@ -115,9 +118,10 @@ class Service:
         if findings.problems:
             raise _invalid(findings.problems[0], "; ".join(findings.problems))
         if self.settings.check_models:
-            for path, kind, name in findings.models:
+            for path, kind, name in findings.names:
                 if name not in self._known.get(kind, ()):
-                    raise _invalid(f"{path}: {kind} model {name} not allowed")
+                    what = kind if kind == "preprocessor" else f"{kind} model"
+                    raise _invalid(f"{path}: {what} {name} not allowed")
         prompt = str(body["request"].get("prompt") or "")
         if any(word in prompt for word in self.settings.illegal_words):
             raise RefusedError(error("ILLEGAL_PROMPT", "the prompt violates the content policy"))

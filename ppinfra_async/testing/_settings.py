@@ -52,10 +52,11 @@ class Settings:
 
     What it accepts:
         models: the catalogue; a name outside it is refused.
-        check_models: whether it is.
+        check_models: whether it is, and so are unknown preprocessors and IP adapters.
         multiple_of: what width and height must be a multiple of. Nothing documents more than 1.
         max_image_side: pixels of each side of an input picture.
         max_image_bytes: of an input picture's file.
+        max_body_bytes: of a submit's body, unpacked; a larger one is answered 413.
 
     What its answers look like:
         envelope: "flat" as documented, or "v2" with the task id under ``data``.
@@ -102,6 +103,7 @@ class Settings:
     multiple_of: int = 1
     max_image_side: int = 2048
     max_image_bytes: int = 30 * 1024 * 1024
+    max_body_bytes: int = 128 * 1024 * 1024
 
     envelope: Literal["flat", "v2"] = "flat"
     naming: Naming = "ppinfra"
@@ -148,6 +150,7 @@ class Options(TypedDict, total=False):
     multiple_of: int
     max_image_side: int
     max_image_bytes: int
+    max_body_bytes: int
     envelope: Literal["flat", "v2"]
     naming: Naming
     end_cursor: str | None

@@ -264,6 +264,41 @@ async def test_a_client_that_asks_before_it_sends(bare: "Connect") -> None:
         assert (await bare(simulator).post(expect100=True)).status == 200
 
 
+@pytest.mark.parametrize(
+    ("fault", "invited"),
+    [
+        (Fault.slow_read(1e6), True),
+        (Fault.cut_at(5), True),
+        (Fault.cut_at(-1), True),
+        (Fault.never_read(0.2), True),
+        (Fault.delay(0), True),
+        (Fault.cut_before_read(), False),
+        (Fault.status(503, early=True), False),
+    ],
+)
+async def test_who_asks_before_sending_is_invited_by_faults_too(
+    fault: Fault,
+    invited: bool,  # noqa: FBT001  # one column of the table
+) -> None:
+    """But by none that answers, or cuts, without reading."""
+    async with Simulator(**FAST) as simulator:
+        simulator.faults.order("submit", fault)
+        async with await raw_submit(simulator, b"{}" * 5, "Expect: 100-continue\r\n") as stream:
+            with anyio.fail_after(2):
+                if invited:
+                    assert (await stream.receive()).startswith(b"HTTP/1.1 100 Continue\r\n")
+                    await stream.send(b"{}" * 5)
+                else:
+                    assert b"100 Continue" not in await answer_of_some(stream)
+
+
+async def answer_of_some(stream: SocketStream) -> bytes:
+    try:
+        return await stream.receive()
+    except (anyio.EndOfStream, anyio.BrokenResourceError):
+        return b""
+
+
 async def test_faults_are_taken_first_in_first_out(bare: "Connect") -> None:
     """Each as often as ordered; `times=None` never ends; `clear` ends all."""
     async with Simulator(**FAST) as simulator:

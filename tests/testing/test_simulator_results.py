@@ -65,6 +65,14 @@ async def test_the_key_is_refused_beside_a_signature(bare: "Connect") -> None:
         assert (await client.send("POST", url)).status == 405
 
 
+@pytest.mark.parametrize("name", ["%C2%B2-0.png", "%D9%A3-0.png", f"{'9' * 5000}-0.png", "0", "-"])
+async def test_a_name_that_is_none_is_no_crash(name: str, bare: "Connect") -> None:
+    """Digits of other scripts and numbers without end are not signed, and that is all."""
+    async with Simulator(**FAST) as simulator:
+        reply = await bare(simulator).download(f"{simulator.result_url}/prod/x/{name}")
+        assert reply.status == 403
+
+
 async def test_urls_expire_from_their_signing(bare: "Connect", turned: "Time") -> None:
     """The clock starts at the task's end; only with `resign` a new poll helps."""
     for resign in (False, True):

@@ -334,6 +334,8 @@ async def test_both_naming_schemes(bare: "Connect") -> None:
         "pagination.limit=many",
         "pagination.cursor=c_5",
         "pagination.cursor=c_WyJhIl0=",
+        "pagination.cursor=c_Wy01XQ==",
+        "pagination.cursor=c_W3RydWVd",
         "filter.is_sdxl=True",
     ],
 )
