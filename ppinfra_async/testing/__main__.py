@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 from anyio import to_thread
 
-from ppinfra_async.testing._settings import Settings
+from ppinfra_async.testing._settings import CHOICES, Settings
 from ppinfra_async.testing._simulator import Simulator
 
 FLAGS: Mapping[str, Callable[[str], Any]] = {
@@ -56,14 +56,23 @@ def settings_from(arguments: Sequence[str]) -> Settings:
         prog="python -m ppinfra_async.testing", description="A look-alike of PPInfra's image API."
     )
     for name, read in FLAGS.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=read, default=argparse.SUPPRESS)
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=read,
+            choices=CHOICES.get(name),
+            default=argparse.SUPPRESS,
+        )
     for name in SWITCHES:
         parser.add_argument(
             f"--{name.replace('_', '-')}",
             action=argparse.BooleanOptionalAction,
             default=argparse.SUPPRESS,
         )
-    return Settings(**vars(parser.parse_args(arguments)))
+    chosen = vars(parser.parse_args(arguments))
+    try:
+        return Settings(**chosen)
+    except ValueError as problem:
+        parser.error(str(problem))
 
 
 async def serve(settings: Settings) -> None:

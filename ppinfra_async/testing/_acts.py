@@ -139,7 +139,6 @@ _ACTS: Mapping[Kind, Act] = {
     "edit": _edit,
     "outcome": _truth,
     "slow_read": _truth,
-    "never_read": _silence,
     "cut": _cut,
     "delay": _delay,
     "never_answer": _silence,

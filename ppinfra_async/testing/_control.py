@@ -40,6 +40,9 @@ class Control:
     def _order(self, tree: dict[str, Any]) -> Answer:
         """Order the fault that the class method *fault* makes of *args* and *kwargs*."""
         make = getattr(Fault, tree["fault"])
-        fault = make(*tree.get("args", ()), **tree.get("kwargs", {}))
-        self.faults.order(tree["where"], fault, times=tree.get("times", 1))
+        try:
+            fault = make(*tree.get("args", ()), **tree.get("kwargs", {}))
+            self.faults.order(tree["where"], fault, times=tree.get("times", 1))
+        except ValueError as problem:
+            return Answer.json({"message": str(problem)}, 400)
         return Answer.json({"waiting": self.faults.waiting})

@@ -10,8 +10,22 @@ from attrs import define
 class Counters:
     """What has happened since the start, a `reset` or, with a state file, ever.
 
-    `submit_starts` are POSTs whose headers arrived, `submits` those whose body was read to the end,
-    `accepted` the tasks created and thus paid, `images` the paid images.
+    Attributes:
+        submit_starts: POSTs to a task endpoint whose headers arrived.
+        submits: those of them whose body was read to the end.
+        accepted: tasks created, and thus paid.
+        images: images paid.
+        refused: submits that broke a rule, from the key to the limit.
+        refused_429: those of them that the limit of images did not allow.
+        polls: requests for task-result, whatever was answered.
+        polls_429: those of them that the limit of polls did not allow.
+        downloads: requests to the origin of the results, whatever was answered.
+        models: requests for the listing of models.
+        users: requests for the account.
+        faults: ordered faults that were met.
+        connections: connections made to the API.
+        result_connections: connections made to the origin of the results.
+        body_bytes: bytes of the submits' bodies, unpacked.
     """
 
     submit_starts: int = 0

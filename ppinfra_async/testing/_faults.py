@@ -3,12 +3,14 @@
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal
+from http.client import responses
+from typing import Any, Literal, get_args
 
 import orjson
 from attrs import define, evolve, field, frozen
 
 from ppinfra_async.testing._answers import Answer, error
+from ppinfra_async.testing._checks import ensure_number
 from ppinfra_async.testing._tasks import TaskRecord
 
 Where = Literal["submit", "poll", "download", "models", "account"]
@@ -17,6 +19,10 @@ Kind = Literal[
     "never_read", "never_answer", "slow", "slow_read", "delay", "endless",
 ]  # fmt: skip
 
+_ANYWHERE: tuple[Where, ...] = get_args(Where)
+_SUBMIT: tuple[Where, ...] = ("submit",)
+_POLL: tuple[Where, ...] = ("poll",)
+_JSON: tuple[Where, ...] = ("submit", "poll", "models", "account")
 _HTML = "<!DOCTYPE html><html><head><title>{0}</title></head><body><h1>{0}</h1></body></html>"
 
 
@@ -40,8 +46,14 @@ class Call:
 class Fault:
     """One thing that goes wrong; made by its class methods.
 
-    `early` faults come before a submit's body is read to the end, the others after. `paid` tells
-    whether a submit creates its task (and costs money) all the same.
+    `kind` says what happens. `early` faults come before a submit's body is read to the end, the
+    others after. `paid` tells whether a submit creates its task (and costs money) all the same.
+    `places` are those where it can be ordered. What the rest means depends on the kind:
+
+    `answer` is what is said instead of the truth, or how an endless body starts. `amount` is a
+    number of bytes (cut, truncate, misdeclare), of seconds (never_read, delay) or of bytes per second
+    (slow, slow_read). `reset` lets a cut send RST, else FIN. `edit` makes another JSON tree of the
+    true one. `changes` are values of the `TaskRecord` by name.
     """
 
     kind: Kind
@@ -52,6 +64,7 @@ class Fault:
     reset: bool = True
     edit: Callable[[Any], Any] | None = None
     changes: Mapping[str, Any] = field(factory=dict)
+    places: tuple[Where, ...] = _ANYWHERE
 
     @property
     def needs_answer(self) -> bool:
@@ -85,12 +98,13 @@ class Fault:
         else:
             raw = body.encode() if isinstance(body, str) else body
             answer = Answer(code, raw, content_type, more)
-        return cls(kind="answer", answer=answer, paid=paid, early=early)
+        places = _SUBMIT if early else _ANYWHERE
+        return cls(kind="answer", answer=answer, paid=paid, early=early, places=places)
 
     @classmethod
     def html(cls, code: int = 502, *, paid: bool = False) -> "Fault":
-        """Answer with a gateway's HTML page."""
-        page = _HTML.format(f"{code} Bad Gateway").encode()
+        """Answer with a gateway's HTML page, which names *code* and what it stands for."""
+        page = _HTML.format(f"{code} {responses.get(code, 'Unknown')}").encode()
         return cls(kind="answer", answer=Answer(code, page, "text/html"), paid=paid)
 
     @classmethod
@@ -117,18 +131,22 @@ class Fault:
 
     @classmethod
     def edited(cls, edit: Callable[[Any], Any]) -> "Fault":
-        """Answer with what *edit* makes of the true JSON tree; errors stay as they are."""
-        return cls(kind="edit", edit=edit)
+        """Answer with what *edit* makes of the true JSON tree; errors stay as they are.
+
+        Fits all but downloads.
+        """
+        return cls(kind="edit", edit=edit, places=_JSON)
 
     @classmethod
     def image_url(cls, url: str) -> "Fault":
         """Answer a poll with *url* in place of every image's URL."""
-        return cls.edited(lambda tree: _with_image_url(tree, url))
+        return evolve(cls.edited(lambda tree: _with_image_url(tree, url)), places=_POLL)
 
     @classmethod
     def unknown_status(cls, status: str = "TASK_STATUS_UNKNOWN") -> "Fault":
         """Answer a poll with another status."""
-        return cls.edited(lambda tree: {**tree, "task": {**tree["task"], "status": status}})
+        fault = cls.edited(lambda tree: {**tree, "task": {**tree["task"], "status": status}})
+        return evolve(fault, places=_POLL)
 
     @classmethod
     def not_an_image(
@@ -164,19 +182,19 @@ class Fault:
             "processing": processing,
         }
         changes = {name: value for name, value in wanted.items() if value is not None}
-        return cls(kind="outcome", changes=changes)
+        return cls(kind="outcome", changes=changes, places=_SUBMIT)
 
     # --- broken connections ---------------------------------------------------------------
 
     @classmethod
     def cut_before_read(cls, *, reset: bool = True) -> "Fault":
         """Cut after the headers, before the body; *reset* sends RST, else FIN."""
-        return cls(kind="cut", early=True, paid=False, reset=reset)
+        return cls(kind="cut", early=True, paid=False, reset=reset, places=_SUBMIT)
 
     @classmethod
     def cut_at(cls, received: int, *, reset: bool = True) -> "Fault":
         """Cut when *received* bytes of the body were read; negative counts from its end."""
-        return cls(kind="cut", early=True, paid=False, amount=received, reset=reset)
+        return cls(kind="cut", early=True, paid=False, amount=received, reset=reset, places=_SUBMIT)
 
     @classmethod
     def cut_after_read(cls, *, paid: bool = True, reset: bool = True) -> "Fault":
@@ -199,8 +217,12 @@ class Fault:
 
         The connection is cut after *seconds*. A client that leaves with a full buffer cannot be
         noticed: its farewell stands behind the bytes nobody reads.
+
+        Raises:
+            ValueError: *seconds* is negative or not finite.
         """
-        return cls(kind="never_read", early=True, paid=False, amount=seconds)
+        ensure_number("seconds", seconds, 0)
+        return cls(kind="never_read", early=True, paid=False, amount=seconds, places=_SUBMIT)
 
     @classmethod
     def never_answer(cls, *, paid: bool = True) -> "Fault":
@@ -211,17 +233,32 @@ class Fault:
 
     @classmethod
     def slow(cls, bytes_per_second: float) -> "Fault":
-        """Trickle the answer's body."""
+        """Trickle the answer's body.
+
+        Raises:
+            ValueError: *bytes_per_second* is not above 0.
+        """
+        ensure_number("bytes_per_second", bytes_per_second, 0, open_low=True)
         return cls(kind="slow", amount=bytes_per_second)
 
     @classmethod
     def slow_read(cls, bytes_per_second: float) -> "Fault":
-        """Read a submit's body slowly, then go on as usual."""
-        return cls(kind="slow_read", early=True, amount=bytes_per_second)
+        """Read a submit's body slowly, then go on as usual.
+
+        Raises:
+            ValueError: *bytes_per_second* is not above 0.
+        """
+        ensure_number("bytes_per_second", bytes_per_second, 0, open_low=True)
+        return cls(kind="slow_read", early=True, amount=bytes_per_second, places=_SUBMIT)
 
     @classmethod
     def delay(cls, seconds: float) -> "Fault":
-        """Answer truly, but later."""
+        """Answer truly, but later.
+
+        Raises:
+            ValueError: *seconds* is negative or not finite.
+        """
+        ensure_number("seconds", seconds, 0)
         return cls(kind="delay", amount=seconds)
 
     @classmethod
@@ -292,7 +329,14 @@ class Faults:
 
         *when* limits it to some requests; it runs in the simulator's loop. A refused key is refused
         before any fault is taken.
+
+        Raises:
+            ValueError: there is no such place, *fault* does not fit it, or *times* is below 1.
         """
+        if where not in fault.places:
+            raise ValueError(f"{fault.kind} fits {', '.join(fault.places)}, not {where!r}.")
+        if times is not None and times < 1:
+            raise ValueError(f"times must be 1 or more, or None for all, got {times}.")
         with self._lock:
             self._orders.setdefault(where, []).append(_Order(fault, times, when))
 

@@ -14,7 +14,7 @@ import orjson
 from anyio import to_thread
 
 from ppinfra_async.testing._counters import Counters
-from ppinfra_async.testing._settings import Options
+from ppinfra_async.testing._settings import Options, Settings
 
 _PATIENCE = 10.0
 
@@ -24,10 +24,15 @@ class SimulatorProcess:
 
     All methods block; call them with `anyio.to_thread.run_sync` from async code. After `kill`,
     `start` gives a new process on the same port; only a state file gives it the old tasks.
+
+    Raises:
+        ValueError: an option makes no sense.
     """
 
     def __init__(self, **options: Unpack[Options]) -> None:
         self._options: dict[str, Any] = {**options, "control": True}
+        # The child would say so only on its standard error.
+        Settings(**options)
         self._child: subprocess.Popen[bytes] | None = None
         self.url = ""
 

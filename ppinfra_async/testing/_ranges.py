@@ -287,3 +287,8 @@ def endpoints(multiple_of: int) -> tuple[Endpoint, ...]:
             count="image_num",
         ),
     )
+
+
+def endpoint_names() -> frozenset[str]:
+    """Name what `endpoints` lists."""
+    return frozenset(each.name for each in endpoints(1))

@@ -2,20 +2,47 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict, get_args
 
-from attrs import field, frozen
+from attrs import Attribute, field, frozen
 
-from ppinfra_async.testing._latency import Latency
+from ppinfra_async.testing._checks import limit_per, number, one_of
+from ppinfra_async.testing._latency import Latency, as_draw
 from ppinfra_async.testing._limits import Window
 from ppinfra_async.testing._models import CATALOGUE, Model, Naming
+from ppinfra_async.testing._ranges import endpoint_names
 
 Honesty = Literal["honest", "zero", "zero_at_success"]
+RetryAfter = Literal["seconds", "date"]
+Envelope = Literal["flat", "v2"]
+TtlStyle = Literal["int", "string", "zero"]
+
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "window": get_args(Window),
+    "retry_after": get_args(RetryAfter),
+    "envelope": get_args(Envelope),
+    "naming": get_args(Naming),
+    "ttl_style": get_args(TtlStyle),
+    "progress": get_args(Honesty),
+    "eta": get_args(Honesty),
+}
+"""What settings with a closed set of values may be."""
+
+_PORT = number(0, 2**16 - 1)
+
+
+def _latency(_: Any, attribute: "Attribute[Any]", value: Any) -> None:
+    try:
+        as_draw(value)
+    except ValueError as problem:
+        raise ValueError(f"{attribute.name}: {problem}") from None
 
 
 @frozen(kw_only=True)
 class Settings:
     """Everything that can be chosen about a simulator.
+
+    What makes no sense is a ValueError at once.
 
     Where it listens and who may use it:
         host: address of both origins.
@@ -71,48 +98,52 @@ class Settings:
     """
 
     host: str = "127.0.0.1"
-    port: int = 0
-    result_port: int = 0
+    port: int = field(default=0, validator=_PORT)
+    result_port: int = field(default=0, validator=_PORT)
     api_key: str = field(default="sk_simulator", repr=False)
-    keepalive: float = 75.0
-    receive_buffer: int | None = None
+    keepalive: float = field(default=75.0, validator=number(0))
+    receive_buffer: int | None = field(default=None, validator=number(1, optional=True))
     state: Path | None = None
     control: bool = False
     clock: Callable[[], float] | None = None
     seed: int = 0
 
-    queue: Latency = 0.05
-    processing: Latency = 0.2
-    unknown_for: float = 0.0
-    not_found_for: float = 0.0
-    forget_after: float | None = None
-    failure_rate: float = 0.0
+    queue: Latency = field(default=0.05, validator=_latency)
+    processing: Latency = field(default=0.2, validator=_latency)
+    unknown_for: float = field(default=0.0, validator=number(0))
+    not_found_for: float = field(default=0.0, validator=number(0))
+    forget_after: float | None = field(default=None, validator=number(0, optional=True))
+    failure_rate: float = field(default=0.0, validator=number(0, 1))
     failing_words: tuple[str, ...] = ("simulate-failure",)
     failure_reason: str = "simulated failure: the worker ran out of memory"
     illegal_words: tuple[str, ...] = ("simulate-illegal",)
 
-    images_per_minute: int | Mapping[str, int] | None = None
-    window: Window = "sliding"
-    minute: float = 60.0
-    polls_per_second: int | None = None
-    retry_after: Literal["seconds", "date"] | None = None
-    balance: int | None = None
+    images_per_minute: int | Mapping[str, int] | None = field(
+        default=None, validator=limit_per(endpoint_names)
+    )
+    window: Window = field(default="sliding", validator=one_of(*CHOICES["window"]))
+    minute: float = field(default=60.0, validator=number(0, open_low=True))
+    polls_per_second: int | None = field(default=None, validator=number(0, optional=True))
+    retry_after: RetryAfter | None = field(
+        default=None, validator=one_of(*CHOICES["retry_after"], None)
+    )
+    balance: int | None = field(default=None, validator=number(0, optional=True))
 
     models: tuple[Model, ...] = field(default=CATALOGUE, repr=False)
     check_models: bool = True
-    multiple_of: int = 1
-    max_image_side: int = 2048
-    max_image_bytes: int = 30 * 1024 * 1024
-    max_body_bytes: int = 128 * 1024 * 1024
+    multiple_of: int = field(default=1, validator=number(1))
+    max_image_side: int = field(default=2048, validator=number(1))
+    max_image_bytes: int = field(default=30 * 1024 * 1024, validator=number(1))
+    max_body_bytes: int = field(default=128 * 1024 * 1024, validator=number(1))
 
-    envelope: Literal["flat", "v2"] = "flat"
-    naming: Naming = "ppinfra"
+    envelope: Envelope = field(default="flat", validator=one_of(*CHOICES["envelope"]))
+    naming: Naming = field(default="ppinfra", validator=one_of(*CHOICES["naming"]))
     end_cursor: str | None = ""
-    ttl_style: Literal["int", "string", "zero"] = "int"
-    progress: Honesty = "honest"
-    eta: Honesty = "honest"
+    ttl_style: TtlStyle = field(default="int", validator=one_of(*CHOICES["ttl_style"]))
+    progress: Honesty = field(default="honest", validator=one_of(*CHOICES["progress"]))
+    eta: Honesty = field(default="honest", validator=one_of(*CHOICES["eta"]))
     debug_times: bool = True
-    result_ttl: float = 3600.0
+    result_ttl: float = field(default=3600.0, validator=number(0))
     resign: bool = False
     tiny_images: bool = False
 
@@ -143,7 +174,7 @@ class Options(TypedDict, total=False):
     window: Window
     minute: float
     polls_per_second: int | None
-    retry_after: Literal["seconds", "date"] | None
+    retry_after: RetryAfter | None
     balance: int | None
     models: tuple[Model, ...]
     check_models: bool
@@ -151,10 +182,10 @@ class Options(TypedDict, total=False):
     max_image_side: int
     max_image_bytes: int
     max_body_bytes: int
-    envelope: Literal["flat", "v2"]
+    envelope: Envelope
     naming: Naming
     end_cursor: str | None
-    ttl_style: Literal["int", "string", "zero"]
+    ttl_style: TtlStyle
     progress: Honesty
     eta: Honesty
     debug_times: bool

@@ -292,13 +292,13 @@ async def test_a_cancelled_start_ends_its_child(end: Ending, pause: float) -> No
 
 
 @needs_proc
-def test_a_child_that_begins_when_its_parent_has_given_up_is_ended() -> None:
+async def test_a_child_that_begins_when_its_parent_has_given_up_is_ended() -> None:
     """The thread that starts it may be late."""
     process, given_up = simulator_process(**FAST), threading.Event()
     given_up.set()
     with pytest.raises(RuntimeError, match="did not start"):
-        process._start(given_up)
-    assert (process.pid, children()) == (None, set())
+        await to_thread.run_sync(process._start, given_up)
+    await no_child_is_left(process)
 
 
 async def no_child_is_left(process: SimulatorProcess) -> None:

@@ -261,6 +261,11 @@ async def test_a_parent_may_look_in_when_told(bare: "Connect") -> None:
         reply = await client.send("POST", "/_simulator/faults", json=order)
         assert reply.tree == {"waiting": 1}
         assert (await client.post()).status == 503
+        order = {"where": "download", "fault": "unknown_status"}
+        reply = await client.send("POST", "/_simulator/faults", json=order)
+        assert (reply.status, reply.tree) == (
+            400, {"message": "edit fits poll, not 'download'."}
+        )  # fmt: skip
         (task,) = (await client.send("GET", "/_simulator/tasks")).tree
         assert (task["request"]["steps"], task["images"]) == (20, 1)
         counters = (await client.send("GET", "/_simulator/counters")).tree
