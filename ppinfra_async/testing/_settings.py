@@ -51,7 +51,8 @@ class Settings:
         api_key: the one key that is accepted.
         keepalive: seconds an idle connection is kept.
         receive_buffer: SO_RCVBUF of the listening sockets in bytes; None leaves it to the system.
-        state: file that keeps accepted tasks, so that a killed process can be started again.
+        state: file that keeps accepted tasks, so that a killed process can be started again. A file
+            that is not a simulator's is refused and left as it is.
         control: answer ``/_simulator/…`` too, for a parent process.
         clock: seconds since the epoch; None takes the real time. A test may pass its own.
         seed: of everything random but the task ids.
