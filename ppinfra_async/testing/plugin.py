@@ -12,8 +12,11 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def ppinfra_simulator_options() -> "Options":
-    """Options of the simulator; override this fixture in a module or class to choose others."""
-    return {}
+    """Options of the simulator; override this fixture in a module or class to choose others.
+
+    By default tasks are done at once: a test wants to know that its code works, not to wait.
+    """
+    return {"queue": 0, "processing": 0.01}
 
 
 @pytest.fixture
