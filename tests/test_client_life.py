@@ -591,7 +591,7 @@ def test_nothing_is_left_behind(outside: SimulatorProcess, use: Use) -> None:
 def large_picture() -> bytes:
     """A picture whose pixels take a while, and its bytes do not."""
     buffer = io.BytesIO()
-    Image.new("RGB", (9000, 9000), "red").save(buffer, "PNG", compress_level=1)
+    Image.new("RGB", (6000, 6000), "red").save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 

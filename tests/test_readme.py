@@ -28,11 +28,10 @@ def without_comments(code: str) -> str:
     return re.sub(r"\s+#.*", "", code)
 
 
-@pytest.mark.parametrize("readme", READMES)
-def test_example_runs(readme: str, tmp_path: Path, ppinfra_simulator: SimulatorThread) -> None:
+def test_example_runs(tmp_path: Path, ppinfra_simulator: SimulatorThread) -> None:
     """The first example, copied into a file, saves two pictures."""
     (tmp_path / "cat.png").write_bytes(draw_picture(200, 160, "PNG"))
-    (tmp_path / "example.py").write_text(blocks(readme, "python")[0], encoding="utf-8")
+    (tmp_path / "example.py").write_text(blocks("README.md", "python")[0], encoding="utf-8")
 
     done = subprocess.run(
         [sys.executable, "-W", "error", "example.py"],
@@ -67,10 +66,9 @@ async def test_second_example_runs(
     assert [outcome.error for outcome in outcomes] == [None, None, None]
 
 
-@pytest.mark.parametrize("readme", READMES)
-def test_the_test_that_is_shown_runs(readme: str, tmp_path: Path) -> None:
+def test_the_test_that_is_shown_runs(tmp_path: Path) -> None:
     """In a folder of its own, with the package installed and nothing set up."""
-    (tmp_path / "test_example.py").write_text(blocks(readme, "python")[2], encoding="utf-8")
+    (tmp_path / "test_example.py").write_text(blocks("README.md", "python")[2], encoding="utf-8")
 
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],

@@ -37,7 +37,7 @@ def simulate(behaviour: Behaviour, printing: Printing) -> ExitCode:
                 await simulator.stop()
 
     ending = run(work, screen)
-    if ending.code not in {ExitCode.INTERRUPTED, ExitCode.TERMINATED}:
+    if ending.code not in {ExitCode.INTERRUPTED, ExitCode.TERMINATED, ExitCode.HUNG_UP}:
         return ending.code
     # To be stopped is how it ends.
     _conclude(simulator.counters, screen, as_json=printing.json)
