@@ -212,6 +212,9 @@ class Reporter:
 
 
 def _can_be_fetched(job: Job) -> bool:
+    if job.request is None and not job.was_answered:
+        # An id that was typed, and nobody knows whether there is such a task.
+        return False
     if job.error is None:
         return not job.ended
     return exit_code_of_all([job.error], done=0) in {

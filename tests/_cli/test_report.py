@@ -213,6 +213,17 @@ def test_an_interrupted_command_lists_every_paid_task(capsys: Capture) -> None:
     assert lines[-1] == "  ppinfra task ta tb tx --out 'my pictures'"
 
 
+@pytest.mark.parametrize("was_answered", [True, False])
+def test_an_id_that_was_only_typed_is_not_offered_as_paid(
+    was_answered: bool,  # noqa: FBT001  # a case of the table
+    capsys: Capture,
+) -> None:
+    """Once the service has spoken of the task it is, with the command to come back to it."""
+    typed = Job("t", "t", task_id="t", began=1.0, was_answered=was_answered)
+    _, lines = summary([failed(typed, errors.InvalidKeyError("x", task_id="t"))], capsys)
+    assert ("Fetch what is paid and not here yet with" in lines) is was_answered
+
+
 def test_a_single_failure_needs_no_summary(capsys: Capture) -> None:
     """One clear sentence was said already."""
     code, lines = summary([failed(job(), errors.InvalidKeyError("x"))], capsys)
