@@ -219,8 +219,9 @@ class Client:
     def unfinished(self) -> tuple[Task, ...]:
         """Tasks this client knows whose end nobody has received; they are billed all the same.
 
-        Submitted or waited for here, and not yet delivered as a result or a final error. Still
-        readable after ``close``, so that the ids can be kept.
+        Submitted or waited for here, and not yet delivered as a result or a final error. An attached
+        id is among them, too, though it may be a typing mistake. Still readable after ``close``, so
+        that the ids can be kept.
         """
         return tuple(self._unclaimed.values())
 
@@ -295,7 +296,7 @@ class Client:
         self._closed = True
         if self._unclaimed:
             _log.warning(
-                "The client was closed with paid tasks that nobody has received (%d): %s",
+                "The client was closed with tasks that nobody has received (%d); paid, or may be: %s",
                 len(self._unclaimed),
                 ", ".join(list(self._unclaimed)[:10]),
             )

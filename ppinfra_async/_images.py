@@ -117,9 +117,11 @@ class Images:
         while True:
             attempt += 1
             try:
-                async with self._downloads, self._transport.fetch(url) as fetched:
-                    data = await _read_picture(fetched, url, index)
-                return await self._in_thread(data, decode=decode)
+                # The place is kept until it was looked at, or pictures would pile up before the decoders.
+                async with self._downloads:
+                    async with self._transport.fetch(url) as fetched:
+                        data = await _read_picture(fetched, url, index)
+                    return await self._in_thread(data, decode=decode)
             except _CutShortError:
                 # Perhaps the next download brings its end.
                 error = _not_downloaded("the picture is cut short", url, index)
@@ -152,7 +154,9 @@ class _CutShortError(_pixels.NotAPictureError):
 def _look(given: bytes | str, decode: bool) -> _Looked:  # noqa: FBT001  # threads take no keywords
     """Do in a worker thread all that takes time with megabytes; *given* as text is a data URL."""
     data = _from_data_url(given) if isinstance(given, str) else given
-    if image_format(data) is not None and not is_whole(data):
+    if image_format(data) is None:
+        raise _pixels.NotAPictureError(f"is {describe(data[: HEAD_LENGTH * 8])}")
+    if not is_whole(data):
         raise _CutShortError("is cut short")
     return _Looked(data, _pixels.read_header(data), _pixels.decode(data) if decode else None)
 

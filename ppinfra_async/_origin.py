@@ -53,7 +53,9 @@ def usable_base_url(given: str | None) -> URL:
         # Not shown: what should not be in it may be a password.
         raise ValueError("The base URL must be scheme, host, port and path only.")
     if not url.host or url.scheme not in {"https", "http"}:
-        raise ValueError(f"The base URL must begin with https://, got {text!r}.")
+        # Not shown where it may be a key: arguments are easily swapped.
+        given_text = f", got {text!r}" if "://" in text or not text else ""
+        raise ValueError(f"The base URL must begin with https://{given_text}.")
     if url.scheme == "http" and not is_local(url):
         raise ValueError(
             f"The base URL must be https, or the key could be read on the way, got {text!r}. "

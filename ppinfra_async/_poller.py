@@ -217,6 +217,8 @@ class Poller:
 
     def _failed(self, watched: Watched, error: PPInfraError) -> None:
         now = anyio.current_time()
+        if error.billed == "yes" and not watched.is_real:
+            error.billed = "unknown"
         watched.trouble = error
         if not self._schedule.is_transient(watched.task_id, error, now):
             self._end(watched, error)

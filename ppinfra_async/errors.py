@@ -42,6 +42,15 @@ from ppinfra_async._showing import shown
 Billed = Literal["no", "yes", "unknown"]
 
 
+class _AsShown(str):
+    """A value that could not travel, as it was shown."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
 @frozen
 class Violation:
     """One broken rule of a request.
@@ -57,12 +66,18 @@ class Violation:
     rule: str
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.rule}, got {shown(self.value)}"
+        value = self.value if isinstance(self.value, _AsShown) else shown(self.value)
+        return f"{self.path}: {self.rule}, got {value}"
 
     def __reduce__(self) -> tuple[type[Violation], tuple[str, object, str]]:
         # Anything may have been given, an open file or a lambda too; plain values travel as they are.
         is_plain = isinstance(self.value, str | int | float | bool | None)
-        return (type(self), (self.path, self.value if is_plain else shown(self.value), self.rule))
+        value = self.value if is_plain else _AsShown(shown(self.value))
+        return (type(self), (self.path, value, self.rule))
+
+    def __deepcopy__(self, memo: object) -> Violation:
+        # Frozen, and what was given stays what it is.
+        return self
 
 
 @define(slots=False, eq=False)

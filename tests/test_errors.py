@@ -214,7 +214,8 @@ def test_broken_rule_travels_whatever_was_given(value: object) -> None:
 
     told = pickle.loads(pickle.dumps(error))  # noqa: S301  # our own bytes
 
-    assert told.message == error.message
+    assert (told.message, str(told.violations[0])) == (error.message, str(error.violations[0]))
+    assert copy.deepcopy(error.violations[0]).value is value
     assert (told.violations[0].path, told.violations[0].rule) == ("image", "must be one")
     plain = isinstance(value, int | str | None)
     assert told.violations[0].value == (value if plain else shown(value))

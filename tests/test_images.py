@@ -113,6 +113,11 @@ async def test_inline_picture_needs_no_download() -> None:
     assert service.fetched == []
     for text, words in (
         (data_url(b"no picture"), "is text"),
+        *(
+            (data_url(draw_picture(8, 8, kind)), "not PNG, JPEG or WebP")
+            for kind in ("BMP", "TIFF")
+        ),
+        (data_url(draw_picture(8, 8, "GIF")), "Image 0 is "),
         (data_url(PNG[:-30]), "is cut short"),
         ("data:,a", "is not base64"),
     ):

@@ -32,7 +32,7 @@ from ppinfra_async.errors import (
     TaskNotFoundError,
     TaskTimeoutError,
 )
-from ppinfra_async.events import Event, ResultDelivered
+from ppinfra_async.events import Event, PollFailed, ResultDelivered
 from ppinfra_async.testing import Call, Fault, Simulator
 from tests.answers import reply
 from tests.clock import stopped_simulator
@@ -203,7 +203,8 @@ async def test_task_that_may_not_exist_is_not_called_paid(way: str) -> None:
     """Somebody typed the id, and the service has not said a word about it."""
     answers: dict[str, Answer] = {"key": reply(403, {"code": 403, "reason": "INVALID_API_KEY"})}
     service = serving(answers.get(way, TransportFailure("no connection")))
-    async with connected(service, Polling(total_deadline=1)) as client:
+    events: list[Event] = []
+    async with connected(service, Polling(total_deadline=1), events.append) as client:
         waiting = asyncio.ensure_future(
             client.attach("typo").result(timeout=0.01 if way == "timeout" else None)
         )
@@ -214,6 +215,9 @@ async def test_task_that_may_not_exist_is_not_called_paid(way: str) -> None:
             await waiting
 
     assert (caught.value.task_id, caught.value.billed) == ("typo", "unknown")
+    told = {event.error.billed for event in events if isinstance(event, PollFailed)}
+    assert told <= {"unknown"}
+    assert told or way != "deadline"
     assert "If the service has such a task" in caught.value.message or way == "key"
 
 
