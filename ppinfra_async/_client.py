@@ -15,30 +15,21 @@ from typing import Self
 import anyio
 
 from ppinfra_async._background import Background
-from ppinfra_async._bulk import run_all
 from ppinfra_async._delivery import Delivery
 from ppinfra_async._images import Images
+from ppinfra_async._map import AT_ONCE, Items, MapTools, OutcomeIterator, open_map, run_all
 from ppinfra_async._models import ModelIterator
 from ppinfra_async._origin import usable_base_url, usable_key
 from ppinfra_async._poller import Poller
+from ppinfra_async._submission import Ledger
 from ppinfra_async._submitter import Submitter
 from ppinfra_async._task import Task, TaskTools
 from ppinfra_async._transport import AiohttpTransport, MaskedText, Transport
+from ppinfra_async._unclaimed import Unclaimed
 from ppinfra_async._uploads import Prepared, prepare
-from ppinfra_async.errors import (
-    InvalidRequestError,
-    SubmitOutcomeUnknownError,
-    TaskTimeoutError,
-    Violation,
-)
+from ppinfra_async.errors import InvalidRequestError, TaskTimeoutError, Violation
 from ppinfra_async.events import Event
-from ppinfra_async.options import (
-    Limits,
-    Network,
-    Polling,
-    Retries,
-    Timeouts,
-)
+from ppinfra_async.options import Limits, Network, Polling, Retries, Timeouts
 from ppinfra_async.requests import Request
 from ppinfra_async.results import Job, Outcome, TaskResult
 
@@ -93,7 +84,7 @@ class Client:
         self.network = network or Network()
         self._on_event = on_event
         self._closed = False
-        self._unclaimed: dict[str, Task] = {}
+        self._unclaimed = Unclaimed()
         self._background = Background()
         self._connect(AiohttpTransport(self.base_url, key, self.timeouts, self.network))
 
@@ -120,8 +111,15 @@ class Client:
             poller=self._poller,
             delivery=Delivery(self._images, self._poller, self._background),
             emit=self._emit,
-            claim=self._claim,
-            keep=self._keep,
+            claim=self._unclaimed.claim,
+            keep=self._unclaimed.keep,
+        )
+        self._map_tools = MapTools(
+            background=self._background,
+            submit=self._submit,
+            withdraw=self._submitter.withdraw,
+            set_aside=self._set_aside,
+            report_lost=self._submitter.report_lost,
         )
 
     def __repr__(self) -> str:
@@ -175,7 +173,7 @@ class Client:
             SubmitOutcomeUnknownError: it may be paid and has no known id; never sent again by us.
             ServiceError: the service could not create the task.
         """
-        return await self._submit(request, float("inf"))
+        return await self._submit(request)
 
     async def generate(
         self, request: Request, *, timeout: float | None = None, decode: bool = True
@@ -196,7 +194,7 @@ class Client:
         self._background.check()
         began = anyio.current_time()
         deadline = began + (float("inf") if timeout is None else timeout)
-        task = await self._submit(request, deadline)
+        task = await self._submit(request, deadline=deadline)
         left = None if timeout is None else max(0.0, deadline - anyio.current_time())
         # Not `result`: when the client is closed meanwhile, the error must carry the task.
         return await task._result_within(left, decode=decode)  # noqa: SLF001  # see above
@@ -223,7 +221,7 @@ class Client:
         id is among them, too, though it may be a typing mistake. Still readable after ``close``, so
         that the ids can be kept.
         """
-        return tuple(self._unclaimed.values())
+        return self._unclaimed.tasks
 
     # --- many ---
 
@@ -236,7 +234,46 @@ class Client:
         Cancelling is safe: whatever was paid and is not in the caller's hands is in ``unfinished``.
         """
         self._background.check()
-        return await run_all(self.generate, requests, self._take_back)
+        jobs = [item if isinstance(item, Job) else Job(item) for item in requests]
+        return await run_all(self.map(jobs), jobs)
+
+    def map(
+        self,
+        requests: Items,
+        *,
+        max_in_flight: int = AT_ONCE,
+        ordered: bool = False,
+        decode: bool = True,
+    ) -> OutcomeIterator:
+        """Generate a stream of any length, with flat memory.
+
+        ``async with client.map(requests) as outcomes:`` opens it, ``async for outcome in outcomes:``
+        reads it. A failure is an outcome with an ``error``. A wrong key or an empty balance stops
+        the stream: the outcomes of what was pulled are delivered, what is not paid is withdrawn, and
+        then the iteration raises that error. ``NotAllowedError`` is about one endpoint and model:
+        their other requests get such an error, unsent. An exception in *requests* itself leaves as
+        itself, after the outcomes of what was pulled.
+
+        Leaving the block early withdraws what is not paid; what is paid and was not taken is in
+        ``unfinished``. Pictures that wait to be taken hold at most 256 MB with their pixels, and
+        those of one job more.
+
+        Args:
+            requests: Requests or ``Job(request, key=…)``, from any iterable or async iterable,
+                pulled one at a time when there is room. A plain one is pulled on the event loop, so
+                it must not block.
+            max_in_flight: Jobs pulled and not yet taken by you, at most: a slow reader stops new
+                submits.
+            ordered: Deliver in input order; a slow job then holds up what follows it.
+            decode: False leaves out decoding; ``image.data`` is verified all the same.
+
+        Raises:
+            ValueError: when *max_in_flight* is not a whole number from 1.
+            TypeError: when *requests* is a single request, or cannot be iterated over.
+        """
+        return open_map(
+            self._map_tools, requests, max_in_flight=max_in_flight, ordered=ordered, decode=decode
+        )
 
     def models(
         self,
@@ -298,7 +335,7 @@ class Client:
             _log.warning(
                 "The client was closed with tasks that nobody has received (%d); paid, or may be: %s",
                 len(self._unclaimed),
-                ", ".join(list(self._unclaimed)[:10]),
+                ", ".join([task.id for task in self._unclaimed.tasks[:10]]),
             )
         self._background.raise_crash()
 
@@ -309,7 +346,14 @@ class Client:
         await self._transport.close()
         await self._images.threads.idle(self.timeouts.cancel_grace)
 
-    async def _submit(self, request: Request, deadline: float) -> Task:
+    async def _submit(
+        self,
+        request: Request,
+        *,
+        deadline: float = float("inf"),
+        owner: object = None,
+        ledger: Ledger | None = None,
+    ) -> Task:
         self._background.check()
         with anyio.CancelScope(deadline=deadline) as looking:
             prepared = await self._prepared(request)
@@ -322,11 +366,11 @@ class Client:
         for event in prepared.reencoded:
             self._emit(event)
         try:
-            task_id = await self._submitter.submit(prepared, deadline)
+            task_id = await self._submitter.submit(prepared, deadline, owner=owner, ledger=ledger)
         except TaskTimeoutError as error:
             error.task = self._unclaimed.get(error.task_id) if error.task_id else None
             raise
-        return self._unclaimed[task_id]
+        return self._unclaimed.get(task_id) or Task(task_id, prepared.request, self._task_tools)
 
     async def _prepared(self, request: object) -> Prepared:
         if not isinstance(request, Request):
@@ -335,21 +379,10 @@ class Client:
         return await prepare(request, self._images.threads)
 
     def _record(self, task_id: str, prepared: Prepared) -> None:
-        self._unclaimed[task_id] = Task(task_id, prepared.request, self._task_tools)
+        self._unclaimed.keep(Task(task_id, prepared.request, self._task_tools))
 
-    def _take_back(self, outcome: Outcome) -> None:
-        """Keep what an outcome that nobody will see says of money."""
-        if isinstance(outcome.error, SubmitOutcomeUnknownError):
-            self._submitter.report_lost(outcome.error)
-        task_id = outcome.result.task_id if outcome.error is None else outcome.error.task_id
-        if task_id is not None:
-            self._keep(Task(task_id, outcome.request, self._task_tools))
-
-    def _keep(self, task: Task) -> None:
-        self._unclaimed.setdefault(task.id, task)
-
-    def _claim(self, task_id: str) -> None:
-        self._unclaimed.pop(task_id, None)
+    def _set_aside(self, task_id: str, request: Request) -> Callable[[], None]:
+        return self._unclaimed.set_aside(Task(task_id, request, self._task_tools))
 
     def _emit(self, event: Event) -> None:
         if self._on_event is None:

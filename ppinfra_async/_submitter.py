@@ -10,17 +10,18 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import count
 
 import anyio
-from attrs import define, field
 
 from ppinfra_async._background import Background
 from ppinfra_async._sansio import submit, wire
 from ppinfra_async._sansio.quota import Quota
 from ppinfra_async._sansio.retry import delay
 from ppinfra_async._sansio.submit import Accepted, NotSent, Refused, Throttled, Unknown, Verdict
-from ppinfra_async._sansio.wire import HttpCall, TransportFailure
+from ppinfra_async._sansio.wire import TransportFailure
+from ppinfra_async._submission import Ledger, Submission
 from ppinfra_async._transport import CommitPoint, Transport
 from ppinfra_async._turn import Turn
 from ppinfra_async._uploads import Prepared
@@ -33,41 +34,9 @@ from ppinfra_async.errors import (
 )
 from ppinfra_async.events import Event, SubmitAbandoned, SubmitDelayed, TaskAbandoned, TaskSubmitted
 from ppinfra_async.options import Limits, Retries, Timeouts
+from ppinfra_async.requests import Request
 
 _log = logging.getLogger("ppinfra_async")
-
-
-@define(eq=False)
-class Submission:
-    """One submit on its way.
-
-    Attributes:
-        prepared: The request and its pictures.
-        call: What travels.
-        ticket: Its place in the order of arrival.
-        commit: The commit point of the try that is under way.
-        scope: Cancels it.
-        done: Set when there is an id or an error.
-        leaving: True when nobody wants another try.
-        abandoned: True when its caller has left before it was done.
-        waited: Seconds it has waited for its turn.
-        doubt: An earlier try that may have been paid; it was sent again because a person chose that.
-        cut_off: True until its end is known: whoever ends while it is true was cancelled or crashed.
-    """
-
-    prepared: Prepared
-    call: HttpCall
-    ticket: int
-    commit: CommitPoint = field(factory=CommitPoint)
-    scope: anyio.CancelScope = field(factory=anyio.CancelScope)
-    done: anyio.Event = field(factory=anyio.Event)
-    leaving: bool = False
-    abandoned: bool = False
-    waited: float = 0.0
-    doubt: SubmitOutcomeUnknownError | None = None
-    cut_off: bool = True
-    task_id: str | None = None
-    error: PPInfraError | None = None
 
 
 class Submitter:
@@ -105,17 +74,33 @@ class Submitter:
         self._tickets = count()
         self._under_way: set[Submission] = set()
 
-    async def submit(self, prepared: Prepared, deadline: float) -> str:
+    async def submit(
+        self,
+        prepared: Prepared,
+        deadline: float,
+        *,
+        owner: object = None,
+        ledger: Ledger | None = None,
+    ) -> str:
         """Return the task id.
 
+        Args:
+            prepared: What to send.
+            deadline: When the caller wants an answer, on the loop's clock.
+            owner: Who may ``withdraw`` it.
+            ledger: Who is told of it.
+
         Raises:
-            TaskTimeoutError: when *deadline* (the loop's clock) passed.
+            TaskTimeoutError: when *deadline* passed.
             PPInfraError: when the submit failed.
+            Exception: what *ledger* raised.
         """
         submission = Submission(
             prepared=prepared,
             call=wire.submit_call(prepared.request, prepared.uploads),
             ticket=next(self._tickets),
+            owner=owner,
+            ledger=ledger,
         )
         await self._background.start()
         if anyio.current_time() >= deadline:
@@ -142,17 +127,26 @@ class Submitter:
         assert submission.task_id is not None  # noqa: S101  # done without an error
         return submission.task_id
 
+    def withdraw(self, owner: object, reason: Callable[[Request], object]) -> None:
+        """Stop the submits of *owner* for whose request there is a *reason*, unless they may be paid.
+
+        Their callers are told ``NotSentError``; those that may be paid go on to their end.
+        """
+        for submission in list(self._under_way):
+            if submission.owner is owner and reason(submission.prepared.request):
+                submission.withdraw()
+
     async def finish(self) -> None:
         """Withdraw what is not yet committed, and wait a moment for the ids of the rest."""
         for submission in list(self._under_way):
-            _withdraw(submission)
+            submission.withdraw()
         with anyio.move_on_after(self._grace):
             for submission in list(self._under_way):
                 await submission.done.wait()
 
     async def _leave(self, submission: Submission) -> None:
         """Do what a leaving caller still owes: withdraw, or wait a moment for the id."""
-        _withdraw(submission)
+        submission.withdraw()
         # Shielded, or a cancelled scope of anyio's would not let us wait at all. A second
         # cancellation by asyncio goes through, and then the submit just runs on by itself.
         with anyio.CancelScope(shield=True, deadline=anyio.current_time() + self._grace):
@@ -180,7 +174,7 @@ class Submitter:
         _log.warning("Nobody was there to be told: %s", error)
         self._emit(SubmitAbandoned(error=error))
 
-    def _timeout(self, submission: Submission) -> PPInfraError:
+    def _timeout(self, submission: Submission) -> Exception:
         """Return what a caller is told whose timeout passed before its submit was through."""
         if submission.task_id is not None:
             return TaskTimeoutError(
@@ -209,12 +203,17 @@ class Submitter:
                 await self._until_accepted(submission)
                 submission.cut_off = False
         except PPInfraError as error:
-            submission.error = _with_doubt(submission, error)
+            submission.error = submission.with_doubt(error)
+            submission.cut_off = False
+        except Exception as error:
+            if error is not submission.objection:
+                raise
+            submission.error = error
             submission.cut_off = False
         finally:
             self._under_way.discard(submission)
             if submission.cut_off and submission.task_id is None:
-                submission.error = _with_doubt(submission, _cut_off(submission))
+                submission.error = submission.with_doubt(submission.cut_off_error())
             submission.done.set()
             if submission.abandoned:
                 self._report_abandoned(submission)
@@ -226,6 +225,7 @@ class Submitter:
                 case Accepted(task_id, _):
                     submission.task_id = task_id
                     self._record(task_id, submission.prepared)
+                    await submission.note_accepted(task_id)
                     self._emit(TaskSubmitted(task_id=task_id, request=submission.prepared.request))
                     return
                 case Throttled(error):
@@ -299,15 +299,22 @@ class Submitter:
 
     async def _send(self, submission: Submission, quota: Quota, sent_at: float) -> Verdict:
         """Send once and note what that says about the quota."""
-        submission.commit = commit = CommitPoint(withdrawn=submission.leaving)
+        commit = submission.begin()
         images = submission.call.images
         counts = False
         try:
             verdict = await self._exchange(submission, commit)
             counts = commit.passed or isinstance(verdict, Accepted)
+        except BaseException:
+            with suppress(Exception):
+                # A second trouble must not hide the first.
+                await submission.unmark(None, self._grace)
+            raise
         finally:
             if not counts:
                 quota.not_sent(images, sent_at)
+        if not isinstance(verdict, Accepted):
+            await submission.unmark(verdict, self._grace)
         if isinstance(verdict, Throttled):
             submission.commit = CommitPoint()
             now = anyio.current_time()
@@ -340,33 +347,6 @@ def _note_sent(quota: Quota, images: int) -> float:
     now = anyio.current_time()
     quota.sent(images, now)
     return now
-
-
-def _withdraw(submission: Submission) -> None:
-    """Stop a submit, unless it may be paid already; then this was its last try."""
-    submission.leaving = True
-    if not submission.commit.passed:
-        submission.commit.withdrawn = True
-        submission.scope.cancel()
-
-
-def _cut_off(submission: Submission) -> PPInfraError:
-    if submission.commit.passed:
-        return SubmitOutcomeUnknownError(
-            "The request was sent and may have been paid, but the client was closed before its "
-            "task id arrived. Look at the account's usage before you send it again.",
-            request=submission.prepared.request,
-        )
-    return NotSentError("The request was not sent: it was withdrawn. Nothing was paid.")
-
-
-def _with_doubt(submission: Submission, error: PPInfraError) -> PPInfraError:
-    """Whatever became of the last try, an earlier one may have been paid."""
-    doubt = submission.doubt
-    if doubt is None or doubt is error:
-        return error
-    doubt.add_note(f"It was sent again since, and that ended with: {error}")
-    return doubt
 
 
 def _no_turn(max_wait: float | None, retry_after: float | None = None) -> RateLimitedError:

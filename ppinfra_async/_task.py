@@ -128,6 +128,14 @@ class Task:
             raise
         return result
 
+    async def _until_done(self) -> int:
+        """Wait until the service is done; return how many pictures it lists."""
+        try:
+            return len((await self._ended()).update.links)
+        except PPInfraError as error:
+            self._note(error)
+            raise
+
     async def _delivered(self, *, decode: bool) -> TaskResult:
         final = await self._ended()
         # Several may wait; one of them gets the pictures for all.

@@ -291,6 +291,11 @@ class Outcome:
         assert self._result is not None  # noqa: S101  # an outcome has an error or a result
         return self._result
 
+    @property
+    def task_id(self) -> str | None:
+        """The service's id of the job's task; None when there is none, or when it is not known."""
+        return self.result.task_id if self.error is None else self.error.task_id
+
 
 @frozen(kw_only=True)
 class Model:

@@ -15,10 +15,11 @@ import anyio.to_thread
 from attrs import define, field
 
 from ppinfra_async import errors
-from ppinfra_async._bulk import dooms_all, for_each, unsent_because_of
+from ppinfra_async._bulk import for_each
 from ppinfra_async._cli._messages import UnwritableError
 from ppinfra_async._cli._saving import Folder
 from ppinfra_async._client import Client
+from ppinfra_async._sansio.stops import dooms_all, unsent_because_of
 from ppinfra_async._task import Task
 from ppinfra_async.errors import PPInfraError
 from ppinfra_async.events import Event, PollFailed, TaskPolled
