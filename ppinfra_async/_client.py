@@ -17,7 +17,8 @@ import anyio
 from ppinfra_async._background import Background
 from ppinfra_async._delivery import Delivery
 from ppinfra_async._images import Images
-from ppinfra_async._map import AT_ONCE, Items, MapTools, OutcomeIterator, open_map, run_all
+from ppinfra_async._job_tools import JobTools
+from ppinfra_async._map import AT_ONCE, Items, OutcomeIterator, open_map, run_all
 from ppinfra_async._models import ModelIterator
 from ppinfra_async._origin import usable_base_url, usable_key
 from ppinfra_async._poller import Poller
@@ -114,11 +115,12 @@ class Client:
             claim=self._unclaimed.claim,
             keep=self._unclaimed.keep,
         )
-        self._map_tools = MapTools(
+        self._job_tools = JobTools(
             background=self._background,
             submit=self._submit,
             withdraw=self._submitter.withdraw,
-            set_aside=self._set_aside,
+            handle=self._handle,
+            set_aside=self._unclaimed.set_aside,
             report_lost=self._submitter.report_lost,
         )
 
@@ -272,7 +274,7 @@ class Client:
             TypeError: when *requests* is a single request, or cannot be iterated over.
         """
         return open_map(
-            self._map_tools, requests, max_in_flight=max_in_flight, ordered=ordered, decode=decode
+            self._job_tools, requests, max_in_flight=max_in_flight, ordered=ordered, decode=decode
         )
 
     def models(
@@ -370,7 +372,7 @@ class Client:
         except TaskTimeoutError as error:
             error.task = self._unclaimed.get(error.task_id) if error.task_id else None
             raise
-        return self._unclaimed.get(task_id) or Task(task_id, prepared.request, self._task_tools)
+        return self._handle(task_id, prepared.request)
 
     async def _prepared(self, request: object) -> Prepared:
         if not isinstance(request, Request):
@@ -381,8 +383,8 @@ class Client:
     def _record(self, task_id: str, prepared: Prepared) -> None:
         self._unclaimed.keep(Task(task_id, prepared.request, self._task_tools))
 
-    def _set_aside(self, task_id: str, request: Request) -> Callable[[], None]:
-        return self._unclaimed.set_aside(Task(task_id, request, self._task_tools))
+    def _handle(self, task_id: str, request: Request) -> Task:
+        return self._unclaimed.get(task_id) or Task(task_id, request, self._task_tools)
 
     def _emit(self, event: Event) -> None:
         if self._on_event is None:

@@ -169,19 +169,31 @@ class Delivery:
         return Final.of(await self._poller.until_ended(watched), anyio.current_time())
 
     async def start(
-        self, final: Final, *, decode: bool, known: tuple[GeneratedImage, ...] = ()
+        self,
+        final: Final,
+        *,
+        decode: bool,
+        known: tuple[GeneratedImage, ...] = (),
+        had: frozenset[int] = frozenset(),
     ) -> Arrivals:
-        """Begin to get every listed picture; *known* are all of them, when they are there already.
+        """Begin to get the listed pictures.
+
+        Args:
+            final: How the task ended.
+            decode: Whether they are decoded.
+            known: All of them, when they are there already.
+            had: Indexes of those that nobody wants.
 
         Raises:
             TaskTimeoutError: when the client is closing.
         """
-        task_id, count = final.update.task_id, len(final.update.links)
+        task_id = final.update.task_id
+        wanted = [index for index in range(len(final.update.links)) if index not in had]
         if self._background.closed:
             raise client_closed(task_id)
         await self._background.start()
-        arrivals = Arrivals(task_id, count, self._background)
-        self._background.spawn(self._all, final, arrivals, decode, known)
+        arrivals = Arrivals(task_id, len(wanted), self._background)
+        self._background.spawn(self._all, final, arrivals, decode, known, wanted)
         return arrivals
 
     async def _all(
@@ -190,13 +202,14 @@ class Delivery:
         arrivals: Arrivals,
         decode: bool,  # noqa: FBT001  # spawn takes no keywords
         known: tuple[GeneratedImage, ...],
+        wanted: list[int],
     ) -> None:
         async def put(index: int) -> None:
             arrivals.put(await self._one(final, index, decode=decode, known=known))
 
         with arrivals.filling():
             async with anyio.create_task_group() as group:
-                for index in range(arrivals.count):
+                for index in wanted:
                     group.start_soon(put, index)
 
     async def _one(

@@ -10,18 +10,16 @@ from __future__ import annotations
 import copy
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import anyio
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 from anyio.streams.memory import MemoryObjectReceiveStream
-from attrs import frozen
 
-from ppinfra_async._background import Background
+from ppinfra_async._job_tools import JobTools
 from ppinfra_async._sansio.flow import Flow, bytes_expected
 from ppinfra_async._sansio.stops import Stops, unsent_because_of
-from ppinfra_async._task import Task
 from ppinfra_async.errors import (
     InsufficientBalanceError,
     InvalidKeyError,
@@ -38,29 +36,10 @@ AT_ONCE = 64
 """Jobs in flight where nobody says how many."""
 
 
-class Submit(Protocol):
-    """Sends a request for somebody who may withdraw it."""
-
-    async def __call__(self, request: Request, *, owner: object) -> Task:
-        """Return the handle of the paid task."""
-        ...
-
-
-@frozen(kw_only=True)
-class MapTools:
-    """What a stream of jobs needs of its client."""
-
-    background: Background
-    submit: Submit
-    withdraw: Callable[[object, Callable[[Request], object]], None]
-    set_aside: Callable[[str, Request], Callable[[], None]]
-    report_lost: Callable[[SubmitOutcomeUnknownError], None]
-
-
 class OutcomeIterator:
     """Outcomes of many jobs; an async context manager and an iterator. See ``Client.map``."""
 
-    def __init__(self, tools: MapTools, items: Items, flow: Flow, *, decode: bool) -> None:
+    def __init__(self, tools: JobTools, items: Items, flow: Flow, *, decode: bool) -> None:
         self._tools = tools
         self._items = _as_async(items)
         self._flow = flow
@@ -114,7 +93,7 @@ class OutcomeIterator:
         """Keep the task of an outcome that nobody has taken yet; return what claims it."""
         if outcome.task_id is None:
             return _nothing_to_claim
-        return self._tools.set_aside(outcome.task_id, outcome.request)
+        return self._tools.set_aside(self._tools.handle(outcome.task_id, outcome.request))
 
     def __aiter__(self) -> Self:
         return self
@@ -276,7 +255,7 @@ def _bytes_of(result: TaskResult, *, decode: bool) -> int:
 
 
 def open_map(
-    tools: MapTools, requests: Items, *, max_in_flight: int, ordered: bool, decode: bool
+    tools: JobTools, requests: Items, *, max_in_flight: int, ordered: bool, decode: bool
 ) -> OutcomeIterator:
     """Return a stream that is to be entered; see ``Client.map``.
 

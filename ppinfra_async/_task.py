@@ -107,7 +107,11 @@ class Task:
         They come in the order in which they are ready; ``image.index`` is their place. When a listed
         image could not be had, the iteration ends with ``IncompleteResultError`` after the others.
         """
-        return ImageIterator(self, self._tools, decode=decode)
+        return self._images_but(frozenset(), decode=decode)
+
+    def _images_but(self, had: frozenset[int], *, decode: bool) -> ImageIterator:
+        """Iterate over the images without those that somebody has already, by their index."""
+        return ImageIterator(self, self._tools, decode=decode, had=had)
 
     def updates(self) -> UpdateIterator:
         """Iterate over what the service says about the task, up to and including its end.
@@ -166,9 +170,11 @@ class Task:
         finally:
             arrivals.drop()
 
-    async def _arrivals(self, final: Final, *, decode: bool) -> Arrivals:
+    async def _arrivals(
+        self, final: Final, *, decode: bool, had: frozenset[int] = frozenset()
+    ) -> Arrivals:
         known = self._result.images if self._result else ()
-        return await self._tools.delivery.start(final, decode=decode, known=known)
+        return await self._tools.delivery.start(final, decode=decode, known=known, had=had)
 
     def _deliver(self, final: Final, delivered: list[Arrival]) -> None:
         asked = self.request.images_asked if self.request else None
@@ -193,10 +199,13 @@ class Task:
 class ImageIterator:
     """Images of one task, each as soon as it is ready. See ``Task.images``."""
 
-    def __init__(self, task: Task, tools: TaskTools, *, decode: bool) -> None:
+    def __init__(
+        self, task: Task, tools: TaskTools, *, decode: bool, had: frozenset[int] = frozenset()
+    ) -> None:
         self._task = task
         self._tools = tools
         self._decode = decode
+        self._had = had
         self._final: Final | None = None
         self._arrivals: Arrivals | None = None
         self._delivered: list[Arrival] = []
@@ -216,7 +225,7 @@ class ImageIterator:
             self._tools.background.check()
             self._final = await self._task._ended()  # noqa: SLF001  # see above
             self._arrivals = await self._task._arrivals(  # noqa: SLF001  # see above
-                self._final, decode=self._decode
+                self._final, decode=self._decode, had=self._had
             )
         while len(self._delivered) < self._arrivals.count:
             arrival = await self._arrivals.next()

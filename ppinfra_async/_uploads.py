@@ -165,3 +165,7 @@ def _or_rule(work: Callable[[], T]) -> T:
     except OSError as error:
         rule = f"must be a readable file ({error.strerror or error})"
         raise _RuleBrokenError(rule) from None
+
+
+look_at = _prepare
+"""Look at all pictures of a request; for callers that are in a worker thread already."""

@@ -18,7 +18,6 @@ from ppinfra_async import _pixels
 from ppinfra_async._cli._drawing import draw_landscape
 from ppinfra_async._cli._jobs import Job, Runner
 from ppinfra_async._cli._messages import CommandError, ExitCode, command_name, one_line
-from ppinfra_async._cli._names import numbered
 from ppinfra_async._cli._options import Printing
 from ppinfra_async._cli._page import Card, page
 from ppinfra_async._cli._progress import JobsView
@@ -28,6 +27,7 @@ from ppinfra_async._cli._saving import Folder
 from ppinfra_async._cli._screen import Screen
 from ppinfra_async._cli._simulate import MODEL
 from ppinfra_async._client import Client
+from ppinfra_async._sansio.names import numbered
 from ppinfra_async._sansio.sizes import fitted_size
 from ppinfra_async.errors import NotSentError, TaskTimeoutError
 from ppinfra_async.events import Event

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from ppinfra_async._cli._jobs import Job
 from ppinfra_async._cli._messages import CommandError, ExitCode
-from ppinfra_async._cli._names import stems_of
 from ppinfra_async._cli._options import Ask, Printing, Service, limits
 from ppinfra_async._cli._session import carry_out
+from ppinfra_async._sansio.names import stems_of
 
 
 def img2img(

@@ -11,8 +11,8 @@ from typing import Self
 
 from attrs import frozen
 
-from ppinfra_async._cli._names import numbered
 from ppinfra_async._files import SUFFIX, passing_file
+from ppinfra_async._sansio.names import numbered
 from ppinfra_async.requests import ImageType
 
 

@@ -13,12 +13,12 @@ from ppinfra_async import errors
 from ppinfra_async._cli._clients import make_client
 from ppinfra_async._cli._jobs import Job
 from ppinfra_async._cli._messages import CommandError, ExitCode, exit_code_of_all, one_line
-from ppinfra_async._cli._names import safe_stem
 from ppinfra_async._cli._options import Printing, Service
 from ppinfra_async._cli._report import code_with_output, line_of_json
 from ppinfra_async._cli._running import report, run
 from ppinfra_async._cli._session import carry_out
 from ppinfra_async._client import Client
+from ppinfra_async._sansio.names import safe_stem
 from ppinfra_async.events import Event, PollFailed
 from ppinfra_async.options import Polling
 from ppinfra_async.results import TaskUpdate

@@ -19,10 +19,14 @@ from ppinfra_async.requests.values import (
     Sampler,
 )
 
+TYPES: dict[str, type[Request]] = {"img2img": Img2Img}
+"""Every request by its name in manifests and on the command line."""
+
 __all__ = [
     "CONTROLNET_MODELS",
     "IP_ADAPTER_MODELS",
     "PREPROCESSORS",
+    "TYPES",
     "ControlNetUnit",
     "Embedding",
     "Extra",

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ppinfra_async._cli._names import numbered
 from ppinfra_async._cli._saving import Folder, _claim
+from ppinfra_async._sansio.names import numbered
 from ppinfra_async.requests import ImageType
 
 

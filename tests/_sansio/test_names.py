@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppinfra_async._cli._names import numbered, safe_stem, stems_of
+from ppinfra_async._sansio.names import numbered, safe_stem, stems_of
 
 ANY_TEXT = st.text(st.characters(), max_size=300)
 

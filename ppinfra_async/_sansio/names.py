@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import PurePath
 
 _FALLBACK = "image"
@@ -29,20 +29,31 @@ def _is_unsafe(letter: str) -> bool:
 def stems_of(sources: Iterable[str | PurePath]) -> list[str]:
     """Return one stem per source path, all different, also where case does not count."""
     taken: set[str] = set()
-    # Where to go on counting: thousands of folders may each have an `image.png`.
     following: dict[str, int] = {}
     stems = []
     for source in sources:
-        stem = safe_stem(PurePath(source).stem)
-        number = following.get(stem.casefold(), 1)
-        name = stem if number == 1 else f"{stem}-{number}"
-        while name.casefold() in taken:
-            number += 1
-            name = f"{stem}-{number}"
-        following[stem.casefold()] = number + 1
+        name = free_stem(safe_stem(PurePath(source).stem), following, taken.__contains__)
         taken.add(name.casefold())
         stems.append(name)
     return stems
+
+
+def free_stem(stem: str, following: dict[str, int], is_taken: Callable[[str], bool]) -> str:
+    """Return *stem*, or *stem* with the first number with which it is not taken.
+
+    Args:
+        stem: A safe one.
+        following: Where to go on counting, by stem; kept between calls, because thousands of folders
+            may each have an ``image.png``.
+        is_taken: Asked with the name where case does not count.
+    """
+    number = following.get(stem.casefold(), 1)
+    name = stem if number == 1 else f"{stem}-{number}"
+    while is_taken(name.casefold()):
+        number += 1
+        name = f"{stem}-{number}"
+    following[stem.casefold()] = number + 1
+    return name
 
 
 def numbered(name: str, suffix: str = "") -> Iterator[str]:

@@ -1,0 +1,1 @@
+"""Resumable batches of jobs from a manifest; refuses to pay twice."""

@@ -1,0 +1,151 @@
+"""Reads a manifest line by line and keeps its pictures inside allowed folders; refuses to run it.
+
+Everything here blocks: planning runs in the journal's thread.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from attrs import field, frozen
+
+from ppinfra_async._sansio.manifest import (
+    LONGEST_LINE,
+    BadLineError,
+    ManifestJob,
+    PictureFacts,
+    digest,
+    read_job,
+    read_line,
+)
+from ppinfra_async.errors import Violation
+from ppinfra_async.inputs import BadInputError, ImageInput
+from ppinfra_async.requests._base import pictures_of
+
+Line = tuple[int, bytes | Mapping[str, Any]]
+"""A line's number, from 1, and what is on it: bytes without the line end, or an object."""
+
+
+@frozen(kw_only=True)
+class Manifest:
+    """Where jobs come from.
+
+    Attributes:
+        name: How messages call it.
+        folder: What picture paths are relative to, and confined to.
+        lines: Opens it and yields its lines; may be called again.
+        allow_dirs: Further folders that pictures may be in.
+        fit: Scale pictures with a longer side down to it, where a line says nothing else.
+    """
+
+    name: str
+    folder: Path
+    lines: Callable[[], Iterable[Line]]
+    allow_dirs: tuple[Path, ...] = ()
+    fit: int | None = None
+    _roots: tuple[str, ...] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Resolve the folders once."""
+        roots = tuple(os.path.realpath(root) for root in (self.folder, *self.allow_dirs))
+        object.__setattr__(self, "_roots", roots)
+
+    @classmethod
+    def from_file(
+        cls, path: Path, *, allow_dirs: Iterable[Path] = (), fit: int | None = None
+    ) -> Manifest:
+        """Take a file of JSON lines. Nothing is read yet."""
+        return cls(
+            name=str(path),
+            folder=path.parent,
+            lines=lambda: _lines_of_file(path),
+            allow_dirs=tuple(allow_dirs),
+            fit=fit,
+        )
+
+    @classmethod
+    def from_objects(
+        cls,
+        objects: Iterable[Mapping[str, Any]],
+        folder: Path,
+        *,
+        allow_dirs: Iterable[Path] = (),
+        fit: int | None = None,
+        name: str = "job",
+    ) -> Manifest:
+        """Take objects as they would stand on lines; an iterator can be read once only."""
+        return cls(
+            name=name,
+            folder=folder,
+            lines=lambda: enumerate(objects, start=1),
+            allow_dirs=tuple(allow_dirs),
+            fit=fit,
+        )
+
+    def job(self, content: bytes | Mapping[str, Any]) -> ManifestJob | None:
+        """Return the job on a line, or None for a blank one.
+
+        Raises:
+            BadLineError: with everything that is wrong with it.
+        """
+        if isinstance(content, bytes) and not content.strip():
+            return None
+        tree = read_line(content) if isinstance(content, bytes) else content
+        return read_job(tree, self._picture)
+
+    def job_again(self, tree: Mapping[str, Any]) -> ManifestJob:
+        """Return the job of a line that was read before."""
+        return read_job(tree, self._picture)
+
+    def _picture(self, path: str, text: str) -> ImageInput | Violation:
+        place = self.folder / text
+        try:
+            real = os.path.realpath(place)
+            if not any(_is_inside(real, root) for root in self._roots):
+                return Violation(path, text, f"must be inside {self.folder} (see --allow-dir)")
+            return ImageInput.from_path(place, fit=self.fit)
+        except (BadInputError, ValueError, OSError) as error:
+            return Violation(path, text, f"must be the path of a picture ({error})")
+
+    def digest(self, job: ManifestJob) -> bytes:
+        """Return what a job is known by.
+
+        Raises:
+            BadLineError: when a picture is not there.
+        """
+        facts = {
+            id(picture): self._facts(path, picture) for path, picture in pictures_of(job.request)
+        }
+        return digest(job.request, facts)
+
+    def _facts(self, path: str, picture: ImageInput) -> PictureFacts:
+        place = picture.path
+        assert place is not None  # noqa: S101  # made by `_picture`
+        try:
+            status = place.stat()
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise BadLineError(f"{path}: {place} cannot be read ({why})") from None
+        return PictureFacts(
+            path=Path(os.path.relpath(place, self.folder)).as_posix(),
+            size=status.st_size,
+            modified_ns=status.st_mtime_ns,
+            fit=picture.fit,
+        )
+
+
+def _is_inside(real: str, root: str) -> bool:
+    return real == root or real.startswith(root.rstrip(os.sep) + os.sep)
+
+
+def _lines_of_file(path: Path) -> Iterator[Line]:
+    with path.open("rb") as file:
+        number = 0
+        while raw := file.readline(LONGEST_LINE + 1):
+            number += 1
+            if len(raw) > LONGEST_LINE:
+                raise BadLineError(f"line {number} is longer than {LONGEST_LINE:,} bytes")
+            yield number, raw.removesuffix(b"\n")

@@ -1,0 +1,397 @@
+"""Finds every line's job in the journal, or plans it there; refuses to send anything.
+
+All of it is one transaction: when any line is bad, the journal is as it was. A line's job is found
+by its key, else by the digest of its request: the first job with that digest that no other line of
+this run has, and that no key of this manifest belongs to. So lines may come, go and change places.
+Everything here blocks: it runs in the journal's thread.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator
+from pathlib import Path
+from typing import Any
+
+from attrs import define, field, frozen
+
+from ppinfra_async._journal_jobs import begin_again, images_submitted, last_run, mend_after_crash
+from ppinfra_async._sansio.job import JobState, Move
+from ppinfra_async._sansio.manifest import BadLineError, ManifestJob
+from ppinfra_async._sansio.names import free_stem, safe_stem
+from ppinfra_async._uploads import look_at
+from ppinfra_async.batch._manifest import Manifest
+from ppinfra_async.errors import InvalidRequestError
+from ppinfra_async.requests._base import pictures_of
+
+_REMEMBERED = 1000
+"""Bad lines whose text is kept; the others are counted."""
+
+_LOOKED_AT = 4096
+"""Pictures that are remembered as good."""
+
+
+_Known = tuple[int, JobState, bytes]
+
+
+@frozen
+class BadLine:
+    """A line that cannot be used: its number and why."""
+
+    number: int
+    message: str
+
+
+class ManifestError(Exception):
+    """A manifest cannot be used. Nothing was sent or paid, and the journal is as it was.
+
+    Attributes:
+        lines: The first bad lines.
+        count: How many there are.
+    """
+
+    def __init__(self, message: str, lines: tuple[BadLine, ...] = (), count: int = 0) -> None:
+        super().__init__(message)
+        self.lines = lines
+        self.count = count
+
+
+class StoppedError(Exception):
+    """A person stopped the planning; nothing was planned."""
+
+
+@frozen(kw_only=True)
+class Choices:
+    """What a person decides about jobs that are known already.
+
+    Attributes:
+        retry_failed: Plan failed jobs again.
+        resubmit_unknown: Send jobs in doubt again: they may be paid twice.
+        redo_changed: Plan jobs again whose key is known and whose request has changed.
+    """
+
+    retry_failed: bool = False
+    resubmit_unknown: bool = False
+    redo_changed: bool = False
+
+
+@frozen(kw_only=True)
+class Plan:
+    """What a run is about.
+
+    Attributes:
+        run: Its number.
+        jobs: Lines.
+        new: Jobs that the journal did not know.
+        to_send: Jobs that would be submitted.
+        images_to_send: Their images, by endpoint.
+        crashed: Jobs that died between their mark and their id, now in doubt.
+        submitted: Images that were ever submitted before this run.
+    """
+
+    run: int
+    jobs: int = 0
+    new: int = 0
+    to_send: int = 0
+    images_to_send: dict[str, int] = field(factory=dict)
+    crashed: int = 0
+    submitted: int = 0
+
+
+@frozen(kw_only=True)
+class Planner:
+    """Plans a manifest into a journal; give ``plan`` to ``Journal.write``.
+
+    Attributes:
+        manifest: The lines.
+        choices: What a person decided.
+        on_bad_line: Called in the journal's thread with every bad line.
+        on_progress: Called there with the number of a line, now and then.
+        is_stopped: Asked there at every line.
+    """
+
+    manifest: Manifest
+    choices: Choices = field(factory=Choices)
+    on_bad_line: Callable[[BadLine], None] = lambda _: None
+    on_progress: Callable[[int], None] = lambda _: None
+    is_stopped: Callable[[], bool] = lambda: False
+
+    def plan(self, connection: sqlite3.Connection) -> Plan:
+        """Plan; what is raised leaves the journal as it was.
+
+        Raises:
+            ManifestError: with every line that is bad.
+            StoppedError: a person stopped it.
+        """
+        return _Planning(self, connection).plan()
+
+    def check(self, connection: sqlite3.Connection) -> None:
+        """Do the same and raise ``Checked`` with the plan, so that nothing is kept."""
+        raise CheckedError(self.plan(connection))
+
+
+class CheckedError(Exception):
+    """Ends a transaction that is not to be kept; no error.
+
+    Attributes:
+        plan: What would be done.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__("nothing is kept")
+        self.plan = plan
+
+
+@define
+class _Planning:
+    """One planning under way."""
+
+    planner: Planner
+    connection: sqlite3.Connection
+    run: int = 0
+    jobs: int = 0
+    new: int = 0
+    to_send: int = 0
+    bad_count: int = 0
+    bad: list[BadLine] = field(factory=list)
+    images: dict[str, int] = field(factory=dict)
+    stems: dict[str, int] = field(factory=dict)
+    good: OrderedDict[Hashable, None] = field(factory=OrderedDict)
+
+    def plan(self) -> Plan:
+        crashed = mend_after_crash(self.connection)
+        self.run = last_run(self.connection) + 1
+        _make_temporary_tables(self.connection)
+        self._collect_keys()
+        for number, job in self._jobs():
+            self._line(number, job)
+        self._refuse_bad_lines()
+        return Plan(
+            run=self.run,
+            jobs=self.jobs,
+            new=self.new,
+            to_send=self.to_send,
+            images_to_send=self.images,
+            crashed=crashed,
+            submitted=images_submitted(self.connection),
+        )
+
+    # --- the lines ---
+
+    def _collect_keys(self) -> None:
+        """Note every key with its line, so that no line without one takes a job with one."""
+        for number, content in self._lines():
+            try:
+                job = self.planner.manifest.job(content)
+            except BadLineError as error:
+                self._note_bad(number, str(error))
+                continue
+            if job is None or job.key is None:
+                continue
+            first = self.connection.execute(
+                "INSERT INTO temp.keys VALUES (?, ?) ON CONFLICT DO NOTHING RETURNING line",
+                (job.key, number),
+            ).fetchone()
+            if first is None:
+                (line,) = self.connection.execute(
+                    "SELECT line FROM temp.keys WHERE key = ?", (job.key,)
+                ).fetchone()
+                self._note_bad(number, f"key: {job.key!r} stands on line {line} already")
+
+    def _jobs(self) -> Iterator[tuple[int, ManifestJob]]:
+        for number, content in self._lines():
+            try:
+                job = self.planner.manifest.job(content)
+            except BadLineError:
+                # Told the first time.
+                continue
+            if job is not None:
+                yield number, job
+
+    def _lines(self) -> Iterator[tuple[int, Any]]:
+        try:
+            for number, content in self.planner.manifest.lines():
+                if self.planner.is_stopped():
+                    raise StoppedError
+                if number % 1000 == 0:
+                    self.planner.on_progress(number)
+                yield number, content
+        except OSError as error:
+            why = error.strerror or error
+            raise ManifestError(
+                f"{self.planner.manifest.name} cannot be read ({why}). Nothing was sent or paid."
+            ) from error
+        except BadLineError as error:
+            raise ManifestError(
+                f"{self.planner.manifest.name}: {error}. Nothing was sent or paid."
+            ) from None
+
+    def _note_bad(self, number: int, message: str) -> None:
+        line = BadLine(number, message)
+        self.bad_count += 1
+        if len(self.bad) < _REMEMBERED:
+            self.bad.append(line)
+        self.planner.on_bad_line(line)
+
+    def _refuse_bad_lines(self) -> None:
+        if not self.bad_count:
+            return
+        first = "; ".join(f"line {line.number}: {line.message}" for line in self.bad[:3])
+        more = f" (and {self.bad_count - 3} more)" if self.bad_count > 3 else ""
+        raise ManifestError(
+            f"{self.planner.manifest.name}: {self.bad_count} bad line(s): {first}{more}. Nothing was "
+            "sent or paid.",
+            tuple(self.bad),
+            self.bad_count,
+        )
+
+    # --- one line ---
+
+    def _line(self, number: int, job: ManifestJob) -> None:
+        self.jobs += 1
+        try:
+            digest = self.planner.manifest.digest(job)
+            known = _find(self.connection, self.run, job.key, digest)
+            state = None if known is None else self._bring_in(number, job, digest, known)
+            if state in {None, JobState.PLANNED}:
+                self._look(job)
+                self._count(job)
+            if state is None and not self.bad_count:
+                self._plan_new(number, job, digest)
+        except BadLineError as error:
+            self._note_bad(number, str(error))
+
+    def _count(self, job: ManifestJob) -> None:
+        path = job.request.path
+        self.to_send += 1
+        self.images[path] = self.images.get(path, 0) + job.request.images_asked
+
+    def _bring_in(self, number: int, job: ManifestJob, digest: bytes, known: _Known) -> JobState:
+        """Bring a known job into this run; return its state."""
+        row, state, old_digest = known
+        if old_digest != digest:
+            self._redo(row, job, digest)
+            state = JobState.PLANNED
+        elif self._is_wanted_again(state):
+            begin_again(self.connection, row, Move.AGAIN)
+            state = JobState.PLANNED
+        self.connection.execute(
+            "UPDATE jobs SET run = ?, position = ?, key = coalesce(key, ?) WHERE id = ?",
+            (self.run, number, job.key, row),
+        )
+        return state
+
+    def _is_wanted_again(self, state: JobState) -> bool:
+        choices = self.planner.choices
+        if state is JobState.FAILED:
+            return choices.retry_failed
+        return state is JobState.IN_DOUBT and choices.resubmit_unknown
+
+    def _redo(self, row: int, job: ManifestJob, digest: bytes) -> None:
+        if not self.planner.choices.redo_changed:
+            raise BadLineError(
+                f"key: {job.key!r} is known, and what it asks has changed since (picture files count "
+                "by size and time); give it another key, or say --redo-changed to pay for it anew"
+            )
+        begin_again(
+            self.connection,
+            row,
+            Move.REDONE,
+            digest=digest,
+            occurrence=_occurrence(self.connection, digest),
+            line=_as_json(job.tree),
+            source=_source_of(job),
+            images=job.request.images_asked,
+        )
+
+    def _plan_new(self, number: int, job: ManifestJob, digest: bytes) -> None:
+        stem = free_stem(safe_stem(_name_of(job)), self.stems, self._is_taken)
+        self.connection.execute(
+            "INSERT INTO jobs (key, digest, occurrence, state, stem, folded, line, source, images, "
+            "position, run) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                job.key, digest, _occurrence(self.connection, digest), JobState.PLANNED, stem,
+                stem.casefold(), _as_json(job.tree), _source_of(job), job.request.images_asked,
+                number, self.run,
+            ),
+        )  # fmt: skip
+        self.new += 1
+
+    def _is_taken(self, folded: str) -> bool:
+        row = self.connection.execute("SELECT 1 FROM jobs WHERE folded = ?", (folded,)).fetchone()
+        return row is not None
+
+    def _look(self, job: ManifestJob) -> None:
+        """Look at the pictures of a job that would be sent.
+
+        Raises:
+            BadLineError: with everything that is wrong with them.
+        """
+        key = tuple(_identity(picture) for _, picture in pictures_of(job.request))
+        if key in self.good:
+            self.good.move_to_end(key)
+            return
+        try:
+            look_at(job.request)
+        except InvalidRequestError as error:
+            raise BadLineError("; ".join(map(str, error.violations))) from None
+        self.good[key] = None
+        if len(self.good) > _LOOKED_AT:
+            self.good.popitem(last=False)
+
+
+def _make_temporary_tables(connection: sqlite3.Connection) -> None:
+    connection.execute("CREATE TEMP TABLE IF NOT EXISTS keys (key TEXT PRIMARY KEY, line INTEGER)")
+    connection.execute("DELETE FROM temp.keys")
+
+
+def _find(
+    connection: sqlite3.Connection, run: int, key: str | None, digest: bytes
+) -> _Known | None:
+    """Return row, state and digest of the job that a line means, if the journal knows it."""
+    if key is not None:
+        row = connection.execute(
+            "SELECT id, state, digest FROM jobs WHERE key = ?", (key,)
+        ).fetchone()
+        if row is not None:
+            return row[0], JobState(row[1]), row[2]
+        # The line may have got its key only now.
+        free = "key IS NULL"
+    else:
+        free = "(key IS NULL OR key NOT IN (SELECT key FROM temp.keys))"
+    row = connection.execute(
+        f"SELECT id, state, digest FROM jobs WHERE digest = ? AND run <> ? AND {free} "  # noqa: S608  # ours
+        "ORDER BY key IS NOT NULL, occurrence LIMIT 1",
+        (digest, run),
+    ).fetchone()
+    return None if row is None else (row[0], JobState(row[1]), row[2])
+
+
+def _occurrence(connection: sqlite3.Connection, digest: bytes) -> int:
+    (last,) = connection.execute(
+        "SELECT coalesce(max(occurrence), 0) FROM jobs WHERE digest = ?", (digest,)
+    ).fetchone()
+    return int(last) + 1
+
+
+def _identity(picture: Any) -> Hashable:
+    status = picture.path.stat()
+    return str(picture.path), status.st_size, status.st_mtime_ns, picture.fit
+
+
+def _name_of(job: ManifestJob) -> str:
+    if job.key is not None:
+        return job.key
+    source = _source_of(job)
+    return Path(source).stem if source else "job"
+
+
+def _source_of(job: ManifestJob) -> str | None:
+    source = job.tree.get("image")
+    return source if isinstance(source, str) else None
+
+
+def _as_json(tree: dict[str, Any]) -> str:
+    return json.dumps(tree, ensure_ascii=False, separators=(",", ":"))
