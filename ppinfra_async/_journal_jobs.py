@@ -13,6 +13,7 @@ from typing import Any
 from attrs import frozen
 
 from ppinfra_async._sansio.job import JobState, Move, moved
+from ppinfra_async.errors import PPInfraError
 
 
 class CapReachedError(Exception):
@@ -240,6 +241,12 @@ def note_error(connection: sqlite3.Connection, job: int, error: dict[str, str]) 
     connection.execute(
         "UPDATE jobs SET error = ? WHERE id = ?", (_error_column(error)["error"], job)
     )
+
+
+def as_error(error: PPInfraError) -> dict[str, str]:
+    """Return what is recorded of an error."""
+    billed: str = error.billed
+    return {"type": type(error).__name__, "message": error.message, "billed": billed}
 
 
 def note_placing(connection: sqlite3.Connection, job: int, picture: PictureRecord) -> None:

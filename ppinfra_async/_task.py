@@ -140,6 +140,11 @@ class Task:
             self._note(error)
             raise
 
+    def _final_update(self) -> TaskUpdate:
+        """Return what the service said at the end; only after it."""
+        assert self._final is not None  # noqa: S101  # see above
+        return self._final.update
+
     async def _delivered(self, *, decode: bool) -> TaskResult:
         final = await self._ended()
         # Several may wait; one of them gets the pictures for all.
