@@ -1,0 +1,165 @@
+"""The page of a batch as a real browser shows it from the disk; skipped where there is none."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import evolve
+
+from ppinfra_async.batch._gallery import Entry, Picture, write_gallery
+from tests.pictures import draw_picture
+
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+
+HOSTILE = "</script><img src=x onerror=\"document.title='owned'\">'&amp;<!-- <b>"
+FOLDER = "results #1, 50%"
+
+ENTRY = Entry(
+    title="job",
+    outcome="done",
+    source="../源 ?/cat.png",
+    pictures=(Picture(path="a#1.png", width=60, height=40),),
+    prompt="a cat",
+    parameters=(("steps", "20"),),
+    seed=7,
+    task_id="task-7",
+    missing=0,
+    error="",
+)
+
+
+class Seen(HTMLParser):
+    """What a reader finds in the page after its script ran."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """The folder of a run, its sources beside it, all under names that addresses must encode."""
+    made = tmp_path / FOLDER
+    made.mkdir()
+    (tmp_path / "源 ?").mkdir()
+    (tmp_path / "源 ?" / "cat.png").write_bytes(draw_picture(60, 40, "PNG"))
+    (made / "a#1.png").write_bytes(draw_picture(60, 40, "PNG"))
+    yield made
+    # A browser's profile is large, and pytest keeps folders.
+    shutil.rmtree(tmp_path / "profile", ignore_errors=True)
+
+
+def opened(folder: Path, entries: list[Entry], fragment: str = "") -> Seen:
+    """Write the page, open it from the disk and return what is in it then."""
+    path = folder / "index.html"
+    said: dict[str, Any] = {"title": "Cats", "note": "n", "generator": "g"}
+    write_gallery(path, iter(entries), total=len(entries), **said)
+    assert BROWSER is not None
+    command = [
+        BROWSER,
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        f"--user-data-dir={folder.parent / 'profile'}",
+        "--window-size=1200,900",
+        "--virtual-time-budget=3000",
+        "--dump-dom",
+        path.as_uri() + fragment,
+    ]
+    done = subprocess.run(command, capture_output=True, check=True, timeout=60)  # noqa: S603  # a browser
+    # The script and the style stand in the dump as well.
+    return Seen(re.sub(r"<(script|style)\b.*?</\1>", "", done.stdout.decode(), flags=re.DOTALL))
+
+
+def test_hostile_texts_are_shown_and_run_nothing(folder: Path) -> None:
+    """Every text of a job is there as text; no element of its making is, and no script of it ran."""
+    entry = evolve(
+        ENTRY,
+        title=HOSTILE,
+        prompt=f"{HOSTILE}\nsecond line \u202e \U0001f63c {'W' * 1024}",
+        parameters=((HOSTILE, HOSTILE),),
+        task_id=HOSTILE,
+        outcome="failed",
+        error=HOSTILE,
+    )
+    seen = opened(folder, [entry])
+
+    assert seen.texts.count(HOSTILE) == 5
+    assert entry.prompt in seen.texts
+    assert "Cats" in seen.texts
+    assert {image["src"] for image in seen.all("img")} == {
+        "../%E6%BA%90%20%3F/cat.png",
+        "a%231.png",
+    }
+    assert not [a for _, a in seen.elements if any(name.startswith("on") for name in a)]
+
+
+def test_pictures_of_other_folders_are_found_and_lost_ones_named(folder: Path) -> None:
+    """The policy lets sources of other folders in; where a file is gone the page says so."""
+    lost = evolve(ENTRY, source=None, pictures=(Picture(path="gone.png", width=4, height=3),))
+    absolute = evolve(ENTRY, source=str(folder / "a#1.png"))
+    seen = opened(folder, [ENTRY, absolute, lost])
+
+    # A picture that fails, or that the policy refuses, is replaced by words.
+    assert seen.texts.count("not here any more") == 1
+    assert len(seen.all("img")) == 4
+
+
+def test_address_chooses_what_is_listed(folder: Path) -> None:
+    """With `#failed` only failed jobs are there, and the button says that it is pressed."""
+    entries = [
+        evolve(ENTRY, title="good"),
+        evolve(ENTRY, title="bad", outcome="failed", pictures=(), error="refused"),
+        evolve(ENTRY, title="unsure", outcome="in doubt", pictures=(), error="cut"),
+    ]
+    seen = opened(folder, entries, "#failed")
+
+    assert [article["aria-label"] for article in seen.all("article")] == ["bad"]
+    assert "refused" in seen.texts
+    pressed = [button["aria-pressed"] for button in seen.all("button") if "aria-pressed" in button]
+    assert pressed == ["false", "false", "true", "false", "false"]
+    assert "1 of 3 jobs" in seen.texts
+
+
+def test_address_can_carry_words(folder: Path) -> None:
+    """Words find jobs by title, prompt and task id, in whatever case."""
+    entries = [
+        evolve(ENTRY, title="one", prompt="a red BALLOON"),
+        evolve(ENTRY, title="two", prompt="red", task_id="balloon-9"),
+        evolve(ENTRY, title="three", prompt="a red ball"),
+    ]
+    seen = opened(folder, entries, "#all&q=RED%20balloon")
+
+    assert [article["aria-label"] for article in seen.all("article")] == ["one", "two"]
+
+
+def test_of_many_jobs_only_those_near_the_eye_are_built(folder: Path) -> None:
+    """With 5,000 jobs the page begins with a few, and knows how many there are."""
+    seen = opened(folder, [evolve(ENTRY, title=f"job {number}") for number in range(5_000)])
+
+    assert 20 <= len(seen.all("article")) <= 200
+    assert "5,000 jobs" in seen.texts
+    assert len(seen.all("div")) > 5_000 / 60
