@@ -40,7 +40,7 @@
 
   // The source first, where there is one, then the results.
   function framesOf(entry) {
-    const [, width, height] = entry.pictures[0] || [null, 1, 1];
+    const [, width, height] = entry.pictures[0] || [null, 512, 512];
     const count = entry.pictures.length;
     const results = entry.pictures.map(([address, w, h], index) => ({
       address, width: w, height: h, label: count === 1 ? "Result" : `Result ${index + 1} of ${count}`, result: true,
@@ -207,7 +207,7 @@
 
   // ---- filters and search; the address keeps them ----
 
-  let wanted = null;
+  let wanted = null, ours = location.hash;
   const totals = Object.fromEntries(OUTCOMES.map((outcome) => [outcome, 0]));
   for (const entry of entries) totals[entry.outcome] += 1;
 
@@ -222,6 +222,7 @@
 
   function go(outcome) {
     location.hash = addressOf(outcome, search.value.trim());
+    ours = location.hash;
     choose();
   }
 
@@ -267,10 +268,16 @@
     // Not a step back for every letter.
     typing = setTimeout(() => {
       location.replace(addressOf(wanted, search.value.trim()));
+      ours = location.hash;
       choose();
     }, 150);
   });
-  addEventListener("hashchange", choose);
+  // Told late: our own address is not read back into what was typed meanwhile.
+  addEventListener("hashchange", () => {
+    if (location.hash === ours) return;
+    ours = location.hash;
+    choose();
+  });
   addEventListener("keydown", (event) => {
     if (event.key !== "/" || light.open || event.target === search || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
