@@ -5,20 +5,20 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.to_thread
 import pytest
 from attrs import evolve
 
 from ppinfra_async.batch._gallery import Entry, Picture, write_gallery
+from tests.batch.browsers import BROWSER, Tab, browsing, command
 from tests.pictures import draw_picture
-
-BROWSER = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
 
@@ -72,24 +72,29 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(tmp_path / "profile", ignore_errors=True)
 
 
-def opened(folder: Path, entries: list[Entry], fragment: str = "") -> Seen:
-    """Write the page, open it from the disk and return what is in it then."""
+def page(folder: Path, entries: list[Entry]) -> str:
+    """Write the page; return its address."""
     path = folder / "index.html"
     said: dict[str, Any] = {"title": "Cats", "note": "n", "generator": "g"}
     write_gallery(path, iter(entries), total=len(entries), **said)
-    assert BROWSER is not None
-    command = [
-        BROWSER,
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        f"--user-data-dir={folder.parent / 'profile'}",
-        "--window-size=1200,900",
-        "--virtual-time-budget=3000",
-        "--dump-dom",
-        path.as_uri() + fragment,
-    ]
-    done = subprocess.run(command, capture_output=True, check=True, timeout=60)  # noqa: S603  # a browser
+    return path.as_uri()
+
+
+@asynccontextmanager
+async def looking(folder: Path, entries: list[Entry]) -> AsyncIterator[Tab]:
+    """Write the page and open it to be used."""
+    address = await anyio.to_thread.run_sync(page, folder, entries)
+    async with browsing(address, folder.parent / "profile") as tab:
+        yield tab
+
+
+def opened(folder: Path, entries: list[Entry], fragment: str = "") -> Seen:
+    """Write the page, open it from the disk and return what is in it then."""
+    address = page(folder, entries) + fragment
+    options = ("--virtual-time-budget=3000", "--dump-dom", address)
+    done = subprocess.run(  # noqa: S603  # a browser
+        command(folder.parent / "profile", *options), capture_output=True, check=True, timeout=60
+    )
     # The script and the style stand in the dump as well.
     return Seen(re.sub(r"<(script|style)\b.*?</\1>", "", done.stdout.decode(), flags=re.DOTALL))
 
@@ -163,3 +168,66 @@ def test_of_many_jobs_only_those_near_the_eye_are_built(folder: Path) -> None:
     assert 20 <= len(seen.all("article")) <= 200
     assert "5,000 jobs" in seen.texts
     assert len(seen.all("div")) > 5_000 / 60
+
+
+async def test_no_typed_letter_is_lost(folder: Path) -> None:
+    """The address follows what is typed; told late of it, the page takes no letter back."""
+    entries = [evolve(ENTRY, title="cat"), evolve(ENTRY, title="dog", prompt="a dog")]
+    async with looking(folder, entries) as tab:
+        await tab.ask("search = document.querySelector('search input'); search.focus()")
+        await tab.call("Input.insertText", text="c")
+        await tab.until("location.hash === '#all&q=c'")
+        await tab.ask("search.value = 'ca'; dispatchEvent(new HashChangeEvent('hashchange'))")
+        await tab.call("Input.insertText", text="t ")
+        await tab.until("location.hash === '#all&q=cat'")
+
+        assert await tab.ask("search.value") == "cat "
+        assert await tab.ask("document.querySelector('.showing').textContent") == "1 of 2 jobs"
+
+
+async def test_large_view_is_led_by_keys(folder: Path) -> None:
+    """Arrows go from picture to picture and on to the next job; Escape leads back to its card."""
+    failed = evolve(ENTRY, title="bad", outcome="failed", source=None, pictures=(), error="no")
+    hostile = evolve(ENTRY, title=HOSTILE, pictures=ENTRY.pictures * 2)
+    entries = [evolve(ENTRY, title="first"), failed, hostile]
+    async with looking(folder, entries) as tab:
+        await tab.ask("document.querySelectorAll('.tile')[1].click()")
+        assert await large(tab) == ["first", "Result · 60 × 40", "a%231.png"]
+        await tab.press("ArrowRight")
+        assert await large(tab) == [HOSTILE, "Source", "../%E6%BA%90%20%3F/cat.png"]
+        await tab.press("ArrowRight")
+        assert await large(tab) == [HOSTILE, "Result 1 of 2 · 60 × 40", "a%231.png"]
+        await tab.press("ArrowUp")
+        assert (await large(tab))[:2] == ["first", "Source"]
+        await tab.press("ArrowDown")
+        await tab.press("Escape")
+
+        assert await tab.ask("document.querySelector('dialog').open") is False
+        focused = "document.activeElement.closest('article').ariaLabel"
+        assert await tab.ask(focused) == HOSTILE
+
+
+async def test_result_and_source_are_compared(folder: Path) -> None:
+    """Of one shape they lie under a handle; of two shapes they stand side by side."""
+    (folder / "high.png").write_bytes(draw_picture(40, 60, "PNG"))
+    pictures = (*ENTRY.pictures, Picture(path="high.png", width=40, height=60))
+    entries = [evolve(ENTRY, pictures=pictures)]
+    async with looking(folder, entries) as tab:
+        await tab.ask("document.querySelectorAll('.tile')[1].click()")
+        await tab.press("c")
+        await tab.until("!!document.querySelector('.slide input')")
+        await tab.press("ArrowRight")
+        await tab.until("document.querySelectorAll('.beside img').length === 2")
+
+        assert await tab.ask("document.querySelector('.slide')") is None
+        assert await tab.ask("document.querySelector('[data-name=compare]').ariaPressed") == "true"
+
+
+async def large(tab: Tab) -> list[str]:
+    """Return headline, what is shown and its address in the large view."""
+    found = await tab.ask(
+        "[...document.querySelectorAll('.top h2, .top p')].map((each) => each.textContent)"
+        ".concat(document.querySelector('.top a').getAttribute('href'))"
+    )
+    assert isinstance(found, list)
+    return found
