@@ -38,6 +38,9 @@ _UNSAFE = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
 _NO_BYTE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 
+Outcome = Literal["done", "failed", "in doubt", "left"]
+
+
 @frozen(kw_only=True)
 class Picture:
     """One result.
@@ -71,7 +74,7 @@ class Entry:
     """
 
     title: str
-    outcome: Literal["done", "failed", "in doubt", "left"]
+    outcome: Outcome
     source: str | None
     pictures: tuple[Picture, ...]
     prompt: str

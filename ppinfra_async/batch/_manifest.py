@@ -55,12 +55,17 @@ class Manifest:
 
     @classmethod
     def from_file(
-        cls, path: Path, *, allow_dirs: Iterable[Path] = (), fit: int | None = None
+        cls,
+        path: Path,
+        *,
+        folder: Path | None = None,
+        allow_dirs: Iterable[Path] = (),
+        fit: int | None = None,
     ) -> Manifest:
         """Take a file of JSON lines. Nothing is read yet."""
         return cls(
             name=str(path),
-            folder=path.parent,
+            folder=folder or path.parent,
             lines=lambda: _lines_of_file(path),
             allow_dirs=tuple(allow_dirs),
             fit=fit,
@@ -76,7 +81,13 @@ class Manifest:
         fit: int | None = None,
         name: str = "job",
     ) -> Manifest:
-        """Take objects as they would stand on lines; an iterator can be read once only."""
+        """Take objects as they would stand on lines.
+
+        Raises:
+            TypeError: for an iterator, which can be read once only.
+        """
+        if iter(objects) is objects:
+            raise TypeError("An iterator can be read once only: give a list, or a manifest file.")
         return cls(
             name=name,
             folder=folder,
