@@ -127,8 +127,8 @@ class Planner:
         """
         return _Planning(self, connection).plan()
 
-    def check(self, connection: sqlite3.Connection) -> None:
-        """Do the same and raise ``Checked`` with the plan, so that nothing is kept."""
+    def check(self, connection: sqlite3.Connection) -> Plan:
+        """Do the same, and raise ``CheckedError`` with the plan, so that nothing is kept."""
         raise CheckedError(self.plan(connection))
 
 
