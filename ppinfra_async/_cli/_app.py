@@ -16,6 +16,7 @@ from cyclopts.exceptions import (
     UnusedCliTokensError,
 )
 
+from ppinfra_async._cli._batch_options import Known, Pace
 from ppinfra_async._cli._behaviour import Behaviour
 from ppinfra_async._cli._messages import (
     EXIT_CODES,
@@ -29,6 +30,7 @@ from ppinfra_async._cli._options import (
     OUTPUT,
     SERVICE,
     Ask,
+    FolderAsk,
     Printing,
     Service,
     TaskService,
@@ -64,6 +66,7 @@ app = App(
 
 _PRINTING, _BEHAVIOUR = Printing(), Behaviour()
 _SERVICE, _TASK_SERVICE = Service(), TaskService()
+_FOLDER_ASK, _KNOWN, _PACE = FolderAsk(), Known(), Pace()
 
 Out = Annotated[Path, Parameter(alias="-o", group=OUTPUT)]
 
@@ -127,6 +130,61 @@ def img2img(
 
     return command(
         images, ask, service, printing, out=out, images_per_minute=images_per_minute
+    )  # fmt: skip
+
+
+@app.command(
+    usage="Usage: ppinfra batch MANIFEST --out DIR [OPTIONS]\n"
+    "       ppinfra batch --images PATTERN --model NAME --prompt TEXT --out DIR [OPTIONS]"
+)
+def batch(
+    manifest: Annotated[Path | None, Parameter(name="MANIFEST")] = None,
+    /,
+    *,
+    out: Out,
+    images: str | None = None,
+    allow_dir: Annotated[tuple[Path, ...], Parameter(negative="", show_default=False)] = (),
+    check: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+    ask: FolderAsk = _FOLDER_ASK,
+    known: Known = _KNOWN,
+    pace: Pace = _PACE,
+    service: TaskService = _TASK_SERVICE,
+    printing: Printing = _PRINTING,
+) -> int:
+    """Run thousands of jobs into a folder, and go on where it stopped. This costs money.
+
+    MANIFEST has a JSON object per line: the fields of a request under their names (model_name, image,
+    prompt, …), an optional key (your name for the job), and type (img2img if not given). Paths are
+    relative to the manifest and must stay in its folder. Every line and picture is looked at before
+    anything is sent; when one is bad, each is named and nothing is paid.
+
+    DIR gets the pictures (cat-1.png and so on), results.jsonl, a gallery in index.html, and
+    journal.sqlite3, which knows what was paid. Run the same command again after whatever ended it: done
+    jobs are skipped, paid ones fetched, no job is paid twice. Lines may be added, removed and moved;
+    a job is known by its key, else by what it asks.
+
+    Ctrl-C sends nothing more and waits a while for what is paid; a second one leaves at once.
+
+    One path per picture goes to standard output, or with --json one line per job. Exit codes are
+    listed by `ppinfra --help`.
+
+    Args:
+        manifest: A file of JSON lines.
+        out: The folder for everything; made if it is not there.
+        images: Pictures instead of a manifest, as a pattern in quotes: `'in/*.png'` or `'in/**/*.jpg'`.
+        allow_dir: A further folder that pictures of the manifest may be in; may be repeated.
+        check: Only look at everything and estimate the time; needs no key, sends and writes nothing.
+        ask: What every picture is asked for, with --images.
+        known: What becomes of jobs that an earlier run knew.
+        pace: How fast, and how far.
+        service: Which service.
+        printing: What is shown.
+    """
+    from ppinfra_async._cli._batch import batch as command  # noqa: PLC0415  # see demo
+
+    return command(
+        manifest, ask, known, pace, service, printing,
+        out=out, images=images, allow_dir=allow_dir, check=check,
     )  # fmt: skip
 
 

@@ -99,6 +99,20 @@ class Ask:
         return request
 
 
+@Parameter(name="*", group=ASKED)
+@frozen(kw_only=True)
+class FolderAsk(Ask):
+    """What every picture is asked for, with --images.
+
+    Attributes:
+        model: A checkpoint with its extension, as `ppinfra models` lists them.
+        prompt: What the pictures should become, 1 to 1024 characters.
+    """
+
+    model: Annotated[str | None, Parameter(alias="--model-name")] = None  # type: ignore[assignment]  # optional here
+    prompt: Annotated[str | None, Parameter(alias="-p", allow_leading_hyphen=True)] = None  # type: ignore[assignment]  # see above
+
+
 _SAME_IN_IMG2IMG = (
     "prompt", "negative_prompt", "strength", "image_num", "seed", "width", "height", "steps",
     "guidance_scale", "sampler_name", "clip_skip", "sd_vae",
