@@ -80,9 +80,10 @@ def counts(progress: Progress) -> str:
 def pace(progress: Progress, quota: int | str, now: float) -> str:
     """Return images per minute beside the quota, and the time that is left."""
     rate = progress.images_per_minute(now)
-    text = f"{rate:.1f} images per minute"
     if quota != "auto":
-        text += f" of {quota}"
+        # In its first minute a run may send all of its quota at once.
+        rate = min(rate, float(quota))
+    text = f"{rate:.1f} images per minute" + ("" if quota == "auto" else f" of {quota}")
     text += f", pictures saved: {progress.pictures}"
     if progress.stopping:
         return f"{text}, stopping"

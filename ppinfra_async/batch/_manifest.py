@@ -23,6 +23,7 @@ from ppinfra_async._sansio.manifest import (
 )
 from ppinfra_async.errors import Violation
 from ppinfra_async.inputs import BadInputError, ImageInput
+from ppinfra_async.requests import Request
 from ppinfra_async.requests._base import pictures_of
 
 Line = tuple[int, bytes | Mapping[str, Any]]
@@ -107,9 +108,9 @@ class Manifest:
         tree = read_line(content) if isinstance(content, bytes) else content
         return read_job(tree, self._picture)
 
-    def job_again(self, tree: Mapping[str, Any]) -> ManifestJob:
-        """Return the job of a line that was read before."""
-        return read_job(tree, self._picture)
+    def request_again(self, tree: Mapping[str, Any]) -> Request:
+        """Return what a line asks that was read before."""
+        return read_job(tree, self._picture).request
 
     def _picture(self, path: str, text: str) -> ImageInput | Violation:
         place = self.folder / text

@@ -6,6 +6,7 @@ stands: a job that was not sent is planned, one whose task is known is submitted
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections import deque
 from functools import partial
@@ -51,6 +52,13 @@ _LATER = (
 """Errors after which a job stays what it is: the next run goes on with it."""
 
 
+_Asked = tuple[JobRecord, Request]
+"""A job and what it asks."""
+
+_Pictures = dict[int, PictureRecord]
+"""What is known of a job's pictures, by their number."""
+
+
 @define(eq=False, kw_only=True)
 class BatchRun:
     """One run of a batch.
@@ -88,7 +96,7 @@ class BatchRun:
     _disks: WorkerThreads = field(factory=lambda: WorkerThreads(_DISKS), init=False)
     _scope: anyio.CancelScope = field(factory=anyio.CancelScope, init=False)
     _reading: anyio.Lock = field(factory=anyio.Lock, init=False)
-    _page: deque[JobRecord] = field(factory=deque, init=False)
+    _page: deque[_Asked] = field(factory=deque, init=False)
     _phase: JobState | None = field(default=JobState.SUBMITTED, init=False)
     _position: int = field(default=-1, init=False)
     _stopped: anyio.Event = field(factory=anyio.Event, init=False)
@@ -124,18 +132,18 @@ class BatchRun:
     # --- which job is next ---
 
     async def _work(self) -> None:
-        while (job := await self._next()) is not None:
+        while (asked := await self._next()) is not None:
             self.progress.begun += 1
             try:
-                await self._one(job)
+                await self._one(*asked)
             finally:
                 self.progress.begun -= 1
 
-    async def _next(self) -> JobRecord | None:
+    async def _next(self) -> _Asked | None:
         async with self._reading:
             while not self._page and self._phase is not None:
                 await self._turn_page(self._phase)
-            if not self._page or not self._may_begin(self._page[0]):
+            if not self._page or not self._may_begin(self._page[0][0]):
                 return None
             return self._page.popleft()
 
@@ -145,20 +153,17 @@ class BatchRun:
             self._phase = None
             return
         where = "run = ? AND state = ? AND position > ?"
-        found = await self.journal.write(
-            lambda connection: list(
-                records.jobs(
-                    connection,
-                    where,
-                    (self.run, phase, self._position),
-                    order="position",
-                    most=_PAGE,
-                )
-            )
-        )
+        parameters = (self.run, phase, self._position)
+
+        def read(connection: sqlite3.Connection) -> list[_Asked]:
+            found = records.jobs(connection, where, parameters, order="position", most=_PAGE)
+            # Here, because it looks at folders, which must not be done on the event loop.
+            return [(job, self.manifest.request_again(job.line)) for job in found]
+
+        found = await self.journal.write(read)
         self._page.extend(found)
         if found:
-            self._position = found[-1].position
+            self._position = found[-1][0].position
         else:
             self._phase = JobState.PLANNED if phase is JobState.SUBMITTED else None
             self._position = -1
@@ -177,19 +182,18 @@ class BatchRun:
 
     # --- one job ---
 
-    async def _one(self, job: JobRecord) -> None:
+    async def _one(self, job: JobRecord, request: Request) -> None:
         try:
-            task = await self._task_of(job)
+            task = await self._task_of(job, request)
             if task is not None:
                 await self._finish(job, task)
         except PPInfraError as error:
-            await self._note(job, error)
+            await self._note(job, request, error)
         except (JournalError, OutputError) as error:
             self._end_early(error)
             self.listeners.on_end(job, job.state, error)
 
-    async def _task_of(self, job: JobRecord) -> Task | None:
-        request = self.manifest.job_again(job.line).request
+    async def _task_of(self, job: JobRecord, request: Request) -> Task | None:
         if job.task_id is not None:
             return self.tools.handle(job.task_id, request)
         ledger = JobLedger(
@@ -233,14 +237,13 @@ class BatchRun:
         with anyio.move_on_after(pause):
             await self._stopped.wait()
 
-    async def _note(self, job: JobRecord, error: PPInfraError) -> None:
+    async def _note(self, job: JobRecord, request: Request, error: PPInfraError) -> None:
         """Record how a job came to rest that is not done."""
-        self._learn(error, job)
+        self._learn(error, request)
         state = await self._record(job, error)
         self.listeners.on_end(job, state, error)
 
-    def _learn(self, error: PPInfraError, job: JobRecord) -> None:
-        request = self.manifest.job_again(job.line).request
+    def _learn(self, error: PPInfraError, request: Request) -> None:
         if self._stops.note(error, request):
             self.tools.withdraw(self, self._stops.reason)
         if self._stops.doom is not None:
@@ -268,24 +271,25 @@ class BatchRun:
     # --- its pictures ---
 
     async def _finish(self, job: JobRecord, task: Task) -> None:
+        known = {picture.number: picture for picture in job.pictures}
         for attempt in range(1, _FETCHES + 1):
             try:
-                await self._fetch(job, task)
+                await self._fetch(job, task, known)
                 return
             except errors.IncompleteResultError as error:
                 if attempt == _FETCHES or self.progress.stopping or not _may_come(error):
                     raise
                 await anyio.sleep(attempt)
 
-    async def _fetch(self, job: JobRecord, task: Task) -> None:
+    async def _fetch(self, job: JobRecord, task: Task, known: _Pictures) -> None:
         """Bring every picture that is not there under its final name, then call the job done."""
         links = await task._until_done()  # noqa: SLF001  # ours, between the submit and the pictures
         index = await self._hold(task, links)
         try:
-            had = await self._disks.run(intact, self.folder, job.pictures)
+            had = await self._disks.run(intact, self.folder, list(known.values()))
             images = task._images_but(had, decode=False)  # noqa: SLF001  # ours: only what is missing
             async for image in images:
-                await self._save(job, image)
+                await self._save(job, image, known)
         finally:
             self._flow.give_up(index)
             self._flow.ready(index)
@@ -315,17 +319,19 @@ class BatchRun:
             raise
         return index
 
-    async def _save(self, job: JobRecord, image: GeneratedImage) -> None:
+    async def _save(self, job: JobRecord, image: GeneratedImage, known: _Pictures) -> None:
         shape = (image.format, image.width, image.height)
-        known = next((one for one in job.pictures if one.number == image.index), None)
+        before = known.get(image.index)
         try:
             while True:
                 picture = await self._disks.run(
-                    choose_name, self.folder, job.stem, image.index, image.data, shape, known
+                    choose_name, self.folder, job.stem, image.index, image.data, shape, before
                 )
+                # A further attempt of this run must know it, too.
+                known[image.index] = picture
                 if await self._placed(job, picture, image.data):
                     break
-                known = None
+                before = None
         except OSError as error:
             raise OutputError(
                 f"A picture could not be written to {self.folder} ({error.strerror or error}). What is "
