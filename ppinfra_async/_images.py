@@ -18,6 +18,7 @@ from attrs import frozen
 
 from ppinfra_async import _pixels
 from ppinfra_async._files import SUFFIX, passing_file
+from ppinfra_async._sansio.plain import plain_picture
 from ppinfra_async._sansio.retry import delay
 from ppinfra_async._sansio.sniff import HEAD_LENGTH, describe, image_format, is_whole
 from ppinfra_async._sansio.wire import TransportFailure
@@ -105,11 +106,13 @@ class Images:
 
     async def _look(self, data: bytes | str, index: int, *, decode: bool) -> _Looked:
         try:
-            return await self._in_thread(data, decode=decode)
+            return await self._looked_at(data, decode=decode)
         except _pixels.NotAPictureError as error:
             raise _bad(error, index) from error
 
-    async def _in_thread(self, data: bytes | str, *, decode: bool) -> _Looked:
+    async def _looked_at(self, data: bytes | str, *, decode: bool) -> _Looked:
+        if not decode and isinstance(data, bytes) and (plain := _look_at_once(data)):
+            return plain
         return await self.threads.run(_look, data, decode)
 
     async def _download(self, url: str, index: int, *, decode: bool) -> _Looked:
@@ -121,7 +124,7 @@ class Images:
                 async with self._downloads:
                     async with self._transport.fetch(url) as fetched:
                         data = await _read_picture(fetched, url, index)
-                    return await self._in_thread(data, decode=decode)
+                    return await self._looked_at(data, decode=decode)
             except _CutShortError:
                 # Perhaps the next download brings its end.
                 error = _not_downloaded("the picture is cut short", url, index)
@@ -149,6 +152,15 @@ class _Looked:
 
 class _CutShortError(_pixels.NotAPictureError):
     """The end of the picture is not there."""
+
+
+def _look_at_once(data: bytes) -> _Looked | None:
+    """Do without a thread for what is certain after a few steps; None leaves it to ``_look``."""
+    plain = plain_picture(data)
+    if plain is None or plain[1][0] * plain[1][1] > _pixels.MOST_PIXELS:
+        return None
+    kind, size = plain
+    return _Looked(data, _pixels.Header(kind, kind.name, size), None)
 
 
 def _look(given: bytes | str, decode: bool) -> _Looked:  # noqa: FBT001  # threads take no keywords

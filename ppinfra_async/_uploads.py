@@ -1,4 +1,7 @@
-"""Looks at a request's pictures in worker threads and makes them ready to send; refuses the network.
+"""Looks at a request's pictures and makes them ready to send; refuses the network.
+
+Files are opened, and whatever takes long is done, in worker threads. Plain pictures that came as
+bytes need neither: a few steps over their header tell all that has to be known.
 
 Bytes are sent as they are, unless ``fit`` asks for less, the EXIF orientation is not upright, or the
 format is not PNG, JPEG or WebP. The service documents neither that it reads EXIF nor which formats
@@ -16,6 +19,7 @@ from typing import Any, TypeVar
 from attrs import frozen
 
 from ppinfra_async import _pixels
+from ppinfra_async._sansio.plain import plain_picture
 from ppinfra_async._sansio.sizes import Size, default_output_size, fitted_size
 from ppinfra_async._sansio.wire import Upload
 from ppinfra_async._threads import WorkerThreads
@@ -60,8 +64,34 @@ async def prepare(request: Request, threads: WorkerThreads) -> Prepared:
     Raises:
         InvalidRequestError: with everything that is wrong with any of them.
     """
+    if (prepared := _prepared_at_once(request)) is not None:
+        return prepared
     # A file on a dead network drive can take for ever; nothing is lost by not waiting for it.
     return await threads.run(_prepare, request, abandon_on_cancel=True)
+
+
+def _prepared_at_once(request: Request) -> Prepared | None:
+    """Do without a thread when all pictures are plain bytes; None leaves everything to the thread."""
+    looked: dict[str, _Looked] = {}
+    uploads: dict[int, Upload] = {}
+    for path, picture in pictures_of(request):
+        plain = _plain_bytes(picture)
+        if plain is None:
+            return None
+        looked[path] = plain
+        uploads[id(picture)] = plain.upload
+    return Prepared(request=_with_output_size(request, looked.get("image")), uploads=uploads)
+
+
+def _plain_bytes(picture: ImageInput) -> _Looked | None:
+    """Return what ``_look`` would, where that is certain without Pillow and nothing has to be done."""
+    data = picture.data
+    if data is None or picture.fit is not None or len(data) > MAX_FILE_BYTES:
+        return None
+    plain = plain_picture(data)
+    if plain is None or max(plain[1]) > MAX_SIDE:
+        return None
+    return _Looked(upload=Upload(data=data, size=len(data), name=picture.name), size=plain[1])
 
 
 def _prepare(request: Request) -> Prepared:
@@ -94,7 +124,10 @@ def _with_output_size(request: Request, source: _Looked | None) -> Request:
     fields: Any = request
     if source is None or not hasattr(request, "width"):
         return request
-    width, height = default_output_size(source.size, fields.width, fields.height)
+    asked = fields.width, fields.height
+    width, height = default_output_size(source.size, *asked)
+    if (width, height) == asked:
+        return request
     return request.replace(width=width, height=height)
 
 

@@ -368,6 +368,22 @@ async def test_heavy_work_waits_for_a_core() -> None:
     assert done[0].pil.size == (64, 48)
 
 
+async def test_plain_picture_that_is_not_decoded_waits_for_no_core() -> None:
+    """Its header is verified in a few steps; anything else, and all decoding, is for a thread."""
+    source, _ = images(served(PNG))
+    for _ in range(os.cpu_count() or 1):
+        source.threads.limiter.acquire_on_behalf_of_nowait(object())
+
+    with anyio.fail_after(1):
+        image = await source.get(ImageLink(url=URL), 0, decode=False)
+    assert (image.format, image.width, image.height) == (ImageType.PNG, 64, 48)
+    webp, _ = images(served(draw_picture(64, 48, "WEBP")))
+    webp.threads = source.threads
+    with anyio.move_on_after(0.02) as waiting:
+        await webp.get(ImageLink(url=URL), 0, decode=False)
+    assert waiting.cancelled_caught
+
+
 async def test_few_downloads_run_at_once() -> None:
     """A batch with hundreds of pictures opens sixteen connections, not hundreds."""
     most = 0

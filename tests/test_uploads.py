@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
+import anyio
 import pytest
 from attrs import frozen
 from PIL import Image
@@ -231,6 +232,30 @@ class Plain(Request):
     """A request without a picture and without a size."""
 
     path: ClassVar[str] = "/v3/async/plain"
+
+
+async def test_plain_bytes_wait_for_no_thread(tmp_path: Path) -> None:
+    """Their header says all there is to know; a file, and what is unusual, is for a thread."""
+    data = draw_picture(200, 160, "PNG")
+    (tmp_path / "a.png").write_bytes(data)
+    threads = WorkerThreads(1)
+    threads.limiter.acquire_on_behalf_of_nowait("somebody else")
+
+    with anyio.fail_after(1):
+        prepared = await prepare(img2img(image=data), threads)
+    assert sent_bytes(prepared) == data
+    assert prepared.request == img2img(image=data, width=200, height=160)
+    for image in (tmp_path / "a.png", draw_picture(200, 160, "JPEG", orientation=6)):
+        with anyio.move_on_after(0.02) as waiting:
+            await prepare(img2img(image=image), threads)
+        assert waiting.cancelled_caught
+
+
+async def test_plain_bytes_break_the_same_rules() -> None:
+    """What is too large is told like anything else."""
+    assert "each side must be at most 2048 pixels" in await refusal(draw_picture(2049, 8, "PNG"))
+    long = draw_picture(8, 8, "PNG") + bytes(31 * 2**20)
+    assert "must be at most 30 MB" in await refusal(long)
 
 
 async def test_request_without_pictures_is_ready_as_it_is() -> None:
