@@ -13,7 +13,6 @@ import aiohttp
 import anyio
 import pybase64
 from aiohttp.abc import AbstractStreamWriter
-from anyio.lowlevel import checkpoint
 
 from ppinfra_async._sansio.wire import BodyPlan, Upload
 from ppinfra_async._threads import WorkerThreads
@@ -25,6 +24,13 @@ from ppinfra_async.options import Timeouts
 _READ = 768 * 1024
 # Handed to the socket in one go; upload progress is seen in these steps.
 _WRITE = 128 * 1024
+# Pieces up to this length wait for the next ones: each write is a call of the operating system.
+_GATHERED = 16 * 1024
+# Turns of the event loop: what a look at the sockets finds is handled after what was ready before it,
+# and wakes up who waits for an answer after that.
+_LOOK_AGAIN = 3
+# Before the last byte also a server in the same loop, as a simulator in a test, has had its turns.
+_LAST_LOOK = 9
 # How often buffers that are not empty yet are looked at, seconds.
 _LOOK = 0.005
 
@@ -63,6 +69,8 @@ class StreamedBody(aiohttp.Payload):
         self._timeouts = timeouts
         self._readers = readers
         self._answered = False
+        self._has_begun = False
+        self._gathered = b""
         self._connection: asyncio.WriteTransport | None = None
 
     def hold_back(self) -> None:
@@ -95,16 +103,36 @@ class StreamedBody(aiohttp.Payload):
             if isinstance(piece, Upload):
                 await self._write_upload(writer, piece)
             else:
-                await self._write_text(writer, piece)
+                await self._gather(writer, piece)
+        await self._write_gathered(writer)
         await self._until_handed_over()
         await self._commit.approach()
-        await self._look_at_connection()
+        await self._look_at_connection(_LAST_LOOK)
         self._commit.cross()
+
+    async def _gather(self, writer: AbstractStreamWriter, text: bytes) -> None:
+        """Write *text* after what was gathered, or gather it, too, while that is little."""
+        if len(self._gathered) + len(text) > _GATHERED:
+            await self._write_gathered(writer)
+        if len(text) > _GATHERED:
+            await self._write_text(writer, text)
+        else:
+            self._gathered += text
+
+    async def _write_gathered(self, writer: AbstractStreamWriter) -> None:
+        gathered, self._gathered = self._gathered, b""
+        if gathered:
+            await self._write_text(writer, gathered)
 
     async def _write_text(self, writer: AbstractStreamWriter, text: bytes) -> None:
         view = memoryview(text)
         for start in range(0, len(view), _WRITE):
-            await self._look_at_connection()
+            if self._has_begun:
+                await self._look_at_connection()
+            else:
+                # There is nothing yet that could be answered: no need to let the loop look.
+                self._has_begun = True
+                self._check_connection()
             await writer.write(view[start : start + _WRITE])
             self._phase.progress()
 
@@ -116,21 +144,22 @@ class StreamedBody(aiohttp.Payload):
                 self._phase.progress()
             else:
                 encoded = pybase64.b64encode(memoryview(upload.data)[start:end])
-            await self._write_text(writer, encoded)
+            await self._gather(writer, encoded)
 
-    async def _look_at_connection(self) -> None:
+    async def _look_at_connection(self, turns: int = _LOOK_AGAIN) -> None:
         """Let the loop read what has arrived: an answer, or the end of the connection.
 
         Raises:
             aiohttp.ClientConnectionError: when the connection has ended.
         """
-        # What a look at the sockets finds is handled after what was ready before it, and wakes up
-        # who waits for an answer after that.
-        for _ in range(3):
-            await checkpoint()
+        for _ in range(turns):
+            await asyncio.sleep(0)
         if self._answered:
             # What was answered is less than the request; the end of the response ends this task.
             await anyio.sleep_forever()
+        self._check_connection()
+
+    def _check_connection(self) -> None:
         if self._connection is None or self._connection.is_closing():
             raise aiohttp.ClientConnectionResetError("the connection was closed while sending")
 

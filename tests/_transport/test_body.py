@@ -455,6 +455,28 @@ async def test_mark_is_made_when_nothing_waits_in_our_buffers(kind: str, size: i
     assert commit.passed
 
 
+async def test_small_body_is_two_writes(tmp_path: Path) -> None:
+    """Each is a call of the operating system: all pieces together, and the last byte apart."""
+    (tmp_path / "a").write_bytes(b"file")
+    status = (tmp_path / "a").stat()
+    of_file = Upload(path=tmp_path / "a", size=4, modified_ns=status.st_mtime_ns)
+    plan = submit_call(b"{a", Upload(data=b"picture", size=7), b"b", of_file, b"c").body
+    assert plan is not None
+    written: list[bytes] = []
+
+    class Noting(PlainWriter):
+        async def write(self, chunk: Any) -> None:
+            written.append(bytes(chunk))
+            await super().write(chunk)
+
+    commit = CommitPoint()
+    async with catching() as catcher, connected(catcher.port) as transport:
+        body = StreamedBody(plan, commit, Phase("", 9), Timeouts(), WorkerThreads(1))
+        await body.write(Noting(transport))
+
+    assert written == [b"{a" + b64encode(b"picture") + b"b" + b64encode(b"file") + b"c", b"}"]
+
+
 async def test_connection_that_was_gone_already_is_not_committed() -> None:
     """It may end between its making and the first byte."""
     commit = CommitPoint()
@@ -484,6 +506,8 @@ async def test_connection_that_ends_while_our_buffers_empty_is_not_committed() -
             transport.abort()
 
         group.start_soon(end_it)
+        # anyio's stream only stops reading when it was asked before the first bytes came.
+        await until(lambda: len(server.connections) == 1)
         with pytest.raises(aiohttp.ClientConnectionResetError):
             await body_of(3_000_000, commit).write(PlainWriter(transport))
 
