@@ -1,8 +1,10 @@
 """One task per client that everything in the background belongs to; refuses to do work of its own.
 
 A task group opened in ``__aenter__`` would belong to the task that opened it, which breaks in
-fixtures and notebook cells, where opening and closing happen in different tasks. So the group lives
-in one task of its own, started on first use. This is the only room that calls ``create_task``.
+fixtures and notebook cells, where opening and closing happen in different tasks. So one task of its
+own, started on first use, watches over the jobs. They are asyncio's own tasks, because each submit,
+poll and download is one, and a task of a task group costs several times as much to start. This is the
+only room that calls ``create_task``.
 """
 
 from __future__ import annotations
@@ -10,10 +12,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
-from anyio.abc import TaskGroup
+
+_PATIENCE = 0.5
+"""Seconds after which a job that was cancelled and goes on is cancelled again."""
+
+
+class Happening(Protocol):
+    """An event, asyncio's or anyio's; asyncio's costs a tenth."""
+
+    def set(self) -> None:
+        """Wake up all who wait."""
+        ...
+
+    async def wait(self) -> object:
+        """Wait until it is set."""
+        ...
 
 
 class Background:
@@ -24,11 +40,12 @@ class Background:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
-        self._group: TaskGroup | None = None
-        self._ready = anyio.Event()
-        self._stopping = anyio.Event()
+        self._is_ready = False
+        self._ready = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._jobs: set[asyncio.Task[None]] = set()
         # By waiter, not by event: several may wait for the same one.
-        self._awaited: dict[object, anyio.Event] = {}
+        self._awaited: dict[object, Happening] = {}
         self._crash: BaseException | None = None
 
     def check(self) -> None:
@@ -75,16 +92,31 @@ class Background:
         self.check()
         if self._task is None:
             self._task = asyncio.create_task(self._host(), name="ppinfra_async")
-        if self._group is None:
+        if not self._is_ready:
             await self.wait(self._ready)
             self.check()
 
-    def spawn(self, job: Callable[..., Coroutine[Any, Any, None]], *args: object) -> None:
-        """Start *job* in the background; ``start`` first. Not a coroutine, so nothing comes between."""
-        assert self._group is not None  # noqa: S101  # started
-        self._group.start_soon(job, *args)
+    def spawn(
+        self, job: Callable[..., Coroutine[Any, Any, None]], *args: object
+    ) -> asyncio.Task[None]:
+        """Start *job* in the background; ``start`` first. Not a coroutine, so nothing comes between.
 
-    async def wait(self, event: anyio.Event) -> None:
+        Returns:
+            Its task, to be cancelled by who wants to; it is kept here, and so is its error.
+        """
+        assert self._is_ready  # noqa: S101  # started
+        task = asyncio.create_task(job(*args))
+        self._jobs.add(task)
+        task.add_done_callback(self._note_end)
+        return task
+
+    def _note_end(self, job: asyncio.Task[None]) -> None:
+        self._jobs.discard(job)
+        if not job.cancelled() and (error := job.exception()) is not None:
+            self._crash = self._crash or first_in_group(error)
+            self._stopping.set()
+
+    async def wait(self, event: Happening) -> None:
         """Wait for *event*, or for a crash.
 
         Raises:
@@ -138,19 +170,27 @@ class Background:
                 raise
 
     async def _host(self) -> None:
+        self._is_ready = True
+        self._ready.set()
         try:
-            async with anyio.create_task_group() as group:
-                self._group = group
-                self._ready.set()
-                await self._stopping.wait()
-                group.cancel_scope.cancel()
+            await self._stopping.wait()
+            await self._end_jobs()
         except BaseException as error:
-            self._crash = first_in_group(error)
-            for event in self._awaited.values():
-                event.set()
-            if not isinstance(error, Exception):
-                # The event loop itself is being torn down.
-                raise
+            # The event loop itself is being torn down.
+            self._crash = self._crash or error
+            raise
+        finally:
+            self._is_ready = False
+            if self._crash is not None:
+                for event in self._awaited.values():
+                    event.set()
+
+    async def _end_jobs(self) -> None:
+        while self._jobs:
+            for job in self._jobs:
+                job.cancel()
+            # Some library may have taken the cancellation for its own.
+            await asyncio.wait(self._jobs, timeout=_PATIENCE)
 
 
 def first_in_group(error: BaseException) -> BaseException:

@@ -5,9 +5,8 @@ Success is exact: what arrived, what failed and what is missing add up to what w
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import anyio
 from attrs import define, evolve, field
@@ -112,9 +111,10 @@ class Arrivals:
     task_id: str
     count: int
     _background: Background
-    _fetching: anyio.CancelScope = field(factory=anyio.CancelScope)
+    _job: asyncio.Task[None] | None = None
     _ready: deque[Arrival] = field(factory=deque)
-    _changed: anyio.Event = field(factory=anyio.Event)
+    _changed: asyncio.Event = field(factory=asyncio.Event)
+    _put: int = 0
     _over: bool = False
 
     async def next(self) -> Arrival:
@@ -128,28 +128,29 @@ class Arrivals:
             if self._over:
                 await self._background.ended()
                 raise client_closed(self.task_id)
+            self._changed.clear()
             await self._background.wait(self._changed)
         return self._ready.popleft()
 
     def drop(self) -> None:
         """Stop fetching what has not arrived. May be called from any thread."""
-        self._background.soon(self._fetching.cancel)
+        if self._job is not None and self._put < self.count:
+            self._background.soon(self._job.cancel)
 
-    @contextmanager
-    def filling(self) -> Iterator[None]:
-        """For the job that fetches: it is over at the end of this block."""
-        try:
-            with self._fetching:
-                yield
-        finally:
-            self._over = True
-            self._changed.set()
+    def belong_to(self, job: asyncio.Task[None]) -> None:
+        """Note the job that fetches; when it ends, nothing more will come."""
+        self._job = job
+        job.add_done_callback(self._end)
+
+    def _end(self, _: object) -> None:
+        self._over = True
+        self._changed.set()
 
     def put(self, arrival: Arrival) -> None:
         """Hand over one; never waits for who reads."""
+        self._put += 1
         self._ready.append(arrival)
         self._changed.set()
-        self._changed = anyio.Event()
 
 
 class Delivery:
@@ -193,7 +194,8 @@ class Delivery:
             raise client_closed(task_id)
         await self._background.start()
         arrivals = Arrivals(task_id, len(wanted), self._background)
-        self._background.spawn(self._all, final, arrivals, decode, known, wanted)
+        job = self._background.spawn(self._all, final, arrivals, decode, known, wanted)
+        arrivals.belong_to(job)
         return arrivals
 
     async def _all(
@@ -207,10 +209,12 @@ class Delivery:
         async def put(index: int) -> None:
             arrivals.put(await self._one(final, index, decode=decode, known=known))
 
-        with arrivals.filling():
-            async with anyio.create_task_group() as group:
-                for index in wanted:
-                    group.start_soon(put, index)
+        if len(wanted) == 1:
+            await put(wanted[0])
+            return
+        async with anyio.create_task_group() as group:
+            for index in wanted:
+                group.start_soon(put, index)
 
     async def _one(
         self, final: Final, index: int, *, decode: bool, known: tuple[GeneratedImage, ...]

@@ -6,12 +6,11 @@ leaves, it is gone without a trace.
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from collections.abc import Callable
 from weakref import WeakSet
 
-import anyio
-from anyio.abc import TaskGroup
 from attrs import define, field
 
 from ppinfra_async._background import Background
@@ -49,8 +48,8 @@ class Watched:
     latest: TaskUpdate | None = None
     trouble: PPInfraError | None = None
     error: PPInfraError | None = None
-    changed: anyio.Event = field(factory=anyio.Event)
-    ended: anyio.Event = field(factory=anyio.Event)
+    changed: asyncio.Event = field(factory=asyncio.Event)
+    ended: asyncio.Event = field(factory=asyncio.Event)
     waiters: int = 0
     # Weak: an iterator that was dropped in the middle must not keep its task waiting.
     listeners: WeakSet[object] = field(factory=WeakSet)
@@ -61,7 +60,7 @@ class Watched:
 
     def notify(self) -> None:
         self.changed.set()
-        self.changed = anyio.Event()
+        self.changed = asyncio.Event()
 
     def end(self, error: PPInfraError | None = None) -> None:
         self.error = error
@@ -87,7 +86,8 @@ class Poller:
         self._emit = emit
         self._schedule = Schedule(polling)
         self._watched: dict[str, Watched] = {}
-        self._woken = anyio.Event()
+        self._woken = asyncio.Event()
+        self._wakes_at = float("-inf")
         self._running = False
 
     def __len__(self) -> int:
@@ -132,10 +132,10 @@ class Poller:
             self._running = True
             self._background.spawn(self._run)
         if task_id not in self._watched:
-            now = anyio.current_time()
+            now = _now()
             self._watched[task_id] = Watched(task_id, since=now, is_real=is_real)
             self._schedule.watch(task_id, now, self._draw())
-            self._woken.set()
+            self._wake_if_sooner()
         watched = self._watched[task_id]
         watched.is_real = watched.is_real or is_real
         return watched
@@ -148,8 +148,8 @@ class Poller:
 
     def hint(self, task_id: str) -> None:
         """Ask about *task_id* at once: somebody says it is done."""
-        self._schedule.hint(task_id, anyio.current_time())
-        self._woken.set()
+        self._schedule.hint(task_id, _now())
+        self._wake_if_sooner()
 
     def close(self) -> None:
         """End all waiting: the client is closing."""
@@ -157,24 +157,34 @@ class Poller:
             self._end(watched, client_closed(watched.task_id, is_real=watched.is_real))
 
     async def _run(self) -> None:
-        async with anyio.create_task_group() as group:
-            while True:
-                self._woken = anyio.Event()
-                self._do_what_is_due(group)
-                wake_at = self._schedule.wake_at()
-                deadline = float("inf") if wake_at is None else wake_at
-                with anyio.CancelScope(deadline=deadline):
-                    await self._woken.wait()
-
-    def _do_what_is_due(self, group: TaskGroup) -> None:
+        loop = asyncio.get_running_loop()
         while True:
-            match self._schedule.take(anyio.current_time()):
+            self._woken.clear()
+            self._do_what_is_due()
+            wake_at = self._schedule.wake_at()
+            self._wakes_at = float("inf") if wake_at is None else wake_at
+            alarm = None if wake_at is None else loop.call_at(wake_at, self._woken.set)
+            try:
+                await self._woken.wait()
+            finally:
+                if alarm is not None:
+                    alarm.cancel()
+
+    def _wake_if_sooner(self) -> None:
+        """Wake the loop up when the schedule has something for an earlier time than it knows of."""
+        wake_at = self._schedule.wake_at()
+        if wake_at is not None and wake_at < self._wakes_at:
+            self._woken.set()
+
+    def _do_what_is_due(self) -> None:
+        while True:
+            match self._schedule.take(_now()):
                 case None:
                     return
                 case Ask(task_id):
                     watched = self._watched[task_id]
                     if watched.is_wanted:
-                        group.start_soon(self._ask, watched)
+                        self._background.spawn(self._ask, watched)
                     else:
                         self._schedule.returned()
                         self.release(watched)
@@ -202,8 +212,7 @@ class Poller:
             self._answered(watched, update)
         finally:
             self._schedule.returned()
-            # The schedule may have something for an earlier time now.
-            self._woken.set()
+            self._wake_if_sooner()
 
     def _answered(self, watched: Watched, update: TaskUpdate) -> None:
         watched.latest, watched.trouble, watched.is_real = update, None, True
@@ -211,12 +220,12 @@ class Poller:
         if update.status.is_final:
             self._end(watched, None)
             return
-        now = anyio.current_time()
+        now = _now()
         self._schedule.answered(watched.task_id, update.status, now, self._draw())
         watched.notify()
 
     def _failed(self, watched: Watched, error: PPInfraError) -> None:
-        now = anyio.current_time()
+        now = _now()
         if error.billed == "yes" and not watched.is_real:
             error.billed = "unknown"
         watched.trouble = error
@@ -245,6 +254,10 @@ class Poller:
         if error is not None and error.billed == "yes" and not watched.is_real:
             error.billed = "unknown"
         watched.end(error)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def client_closed(task_id: str, *, is_real: bool = True) -> TaskTimeoutError:
