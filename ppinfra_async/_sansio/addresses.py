@@ -8,6 +8,7 @@ the configured base URL is itself local or private hosts are allowed explicitly.
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 from typing import Literal
 
 from attrs import frozen
@@ -44,7 +45,12 @@ def is_public(text: str, *, known_from: Literal["dns", "literal"]) -> bool:
 
 def is_local(url: URL) -> bool:
     """Tell whether *url* names this machine itself."""
-    host = url.host or ""
+    return _is_local_host(url.host or "")
+
+
+# The results of a client come from very few hosts.
+@lru_cache(maxsize=64)
+def _is_local_host(host: str) -> bool:
     if _is_loopback_name(host):
         return True
     try:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from types import coroutine
 
 import aiohttp
 import anyio
@@ -16,6 +17,7 @@ from aiohttp.abc import AbstractStreamWriter
 
 from ppinfra_async._sansio.wire import BodyPlan, Upload
 from ppinfra_async._threads import WorkerThreads
+from ppinfra_async._transport.deadline import Deadline
 from ppinfra_async._transport.protocol import CommitPoint
 from ppinfra_async.options import Timeouts
 
@@ -35,19 +37,19 @@ _LAST_LOOK = 9
 _LOOK = 0.005
 
 
-class Phase:
+class Phase(Deadline):
     """What a submit is doing, with a deadline that moves whenever there is progress."""
 
     def __init__(self, what: str, seconds: float) -> None:
-        self.scope = anyio.CancelScope()
-        self.enter(what, seconds)
+        super().__init__(seconds)
+        self.what, self.seconds = what, seconds
 
     def enter(self, what: str, seconds: float) -> None:
         self.what, self.seconds = what, seconds
         self.progress()
 
     def progress(self) -> None:
-        self.scope.deadline = anyio.current_time() + self.seconds
+        self.move(self.seconds)
 
 
 class StreamedBody(aiohttp.Payload):
@@ -152,8 +154,7 @@ class StreamedBody(aiohttp.Payload):
         Raises:
             aiohttp.ClientConnectionError: when the connection has ended.
         """
-        for _ in range(turns):
-            await asyncio.sleep(0)
+        await _let_others_run(turns)
         if self._answered:
             # What was answered is less than the request; the end of the response ends this task.
             await anyio.sleep_forever()
@@ -176,6 +177,13 @@ class StreamedBody(aiohttp.Payload):
         if self._connection is None or self._connection.is_closing():
             return 0
         return sum(layer.get_write_buffer_size() for layer in _layers(self._connection))
+
+
+@coroutine
+def _let_others_run(turns: int) -> Generator[None, None, None]:
+    """Do the same as so many ``asyncio.sleep(0)``, which would be as many coroutines."""
+    for _ in range(turns):
+        yield
 
 
 def _layers(transport: asyncio.WriteTransport | None) -> Iterator[asyncio.WriteTransport]:

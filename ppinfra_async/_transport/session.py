@@ -9,19 +9,20 @@ picture rightly needs.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from email.utils import formatdate
 from typing import Any
 
 import aiohttp
-import anyio
+from attrs import frozen
 from yarl import URL
 
 from ppinfra_async._sansio.addresses import DownloadRules, is_local
 from ppinfra_async._sansio.wire import BodyPlan, HttpCall, HttpReply, TransportFailure
 from ppinfra_async._threads import WorkerThreads
 from ppinfra_async._transport.body import Phase, StreamedBody
+from ppinfra_async._transport.deadline import Deadline
 from ppinfra_async._transport.failures import TooLongError, failure_of
 from ppinfra_async._transport.network import Proxies, Proxy, guarded_socket, upload_socket
 from ppinfra_async._transport.protocol import CommitPoint, Fetched, MaskedText
@@ -42,7 +43,12 @@ class AiohttpTransport:
         self, base_url: URL, api_key: MaskedText, timeouts: Timeouts, network: Network
     ) -> None:
         self._base_url = base_url
-        self._key = api_key
+        self._headers: dict[str, str] = {
+            "Authorization": MaskedText(f"Bearer {api_key}"),
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+        }
+        self._ways: dict[str, _Way] = {}
         self._timeouts = timeouts
         self._network = network
         local = is_local(base_url)
@@ -58,11 +64,11 @@ class AiohttpTransport:
 
     async def send(self, call: HttpCall, commit: CommitPoint | None = None) -> HttpReply:
         """See ``Transport``."""
+        if call.body is None:
+            return await self._ask(call)
         commit = commit or CommitPoint()
         arriving = _Arriving()
         try:
-            if call.body is None:
-                return await self._ask(call)
             return await self._submit(call, call.body, commit, arriving)
         except TransportFailure as failed:
             failure = failed
@@ -74,17 +80,23 @@ class AiohttpTransport:
         raise failure
 
     async def _ask(self, call: HttpCall) -> HttpReply:
-        with anyio.move_on_after(self._timeouts.poll):
-            async with self._open("poll", call, None) as response:
-                return await _Arriving().whole(response)
-        raise TransportFailure(f"no answer within {self._timeouts.poll:g} s")
+        try:
+            with Deadline(self._timeouts.poll):
+                async with self._open("poll", call, None) as response:
+                    return await _Arriving().whole(response)
+            failure = TransportFailure(f"no answer within {self._timeouts.poll:g} s")
+        except TransportFailure as failed:
+            failure = failed
+        except _FAILURES as error:
+            failure = failure_of(error, CommitPoint())
+        raise failure
 
     async def _submit(
         self, call: HttpCall, plan: BodyPlan, commit: CommitPoint, arriving: _Arriving
     ) -> HttpReply:
         phase = Phase("the connection was not made", self._timeouts.connect)
         body = StreamedBody(plan, commit, phase, self._timeouts, self._readers)
-        with phase.scope:
+        with phase:
             async with self._open("submit", call, body) as response:
                 if commit.passed:
                     return await arriving.whole(response)
@@ -100,20 +112,20 @@ class AiohttpTransport:
     def _open(
         self, kind: str, call: HttpCall, body: StreamedBody | None
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        url = (self._base_url / call.path.lstrip("/")).with_query(call.query)
-        headers = {
-            "Authorization": MaskedText(f"Bearer {self._key}"),
-            "Content-Type": "application/json",
-            "Accept": "application/json",
-        }
+        way = self._way_to(call.path)
+        url = way.url.with_query(call.query) if call.query else way.url
         # aiohttp would send the paid body again on a 307, even to another origin.
         return self._session(kind).request(
-            call.method,
-            url,
-            data=body,
-            allow_redirects=False,
-            **_headers_and_proxy(url, headers, self._proxies.of(url)),
+            call.method, url, data=body, allow_redirects=False, **way.options
         )
+
+    def _way_to(self, path: str) -> _Way:
+        """Return how to reach *path* below the base URL; found out once, because polls are many."""
+        if path not in self._ways:
+            url = self._base_url / path.lstrip("/")
+            options = _headers_and_proxy(url, self._headers, self._proxies.of(url))
+            self._ways[path] = _Way(url, options)
+        return self._ways[path]
 
     # --- pictures ---
 
@@ -139,7 +151,7 @@ class AiohttpTransport:
         # A proxy resolves the name itself, and may be a private address rightly.
         session = self._session("download" if proxy is None else "proxied download")
         try:
-            with anyio.move_on_after(self._timeouts.connect + self._timeouts.download_stall):
+            with Deadline(self._timeouts.connect + self._timeouts.download_stall):
                 options = _headers_and_proxy(url, {}, proxy)
                 return await session.get(url, allow_redirects=False, **options)
             failure = TransportFailure("the image host did not answer in time")
@@ -189,6 +201,14 @@ class AiohttpTransport:
         await self._readers.idle(self._timeouts.cancel_grace)
 
 
+@frozen
+class _Way:
+    """An endpoint's address, and what is always said there."""
+
+    url: URL
+    options: dict[str, Any]
+
+
 class _Fetched:
     """The body of a download, each read with its own deadline."""
 
@@ -200,9 +220,13 @@ class _Fetched:
         self.content_type = response.content_type
 
     async def read(self) -> bytes:
+        content = self._response.content
         try:
-            with anyio.move_on_after(self._stall):
-                return await self._response.content.readany()
+            # What is there already needs no deadline.
+            if (piece := content.read_nowait()) or content.at_eof():
+                return piece
+            with Deadline(self._stall):
+                return await content.readany()
             failure = TransportFailure(f"the image host sent nothing for {self._stall:g} s")
         except _FAILURES as error:
             failure = failure_of(error, CommitPoint())
@@ -220,17 +244,21 @@ class _Arriving:
         self.reply: HttpReply | None = None
 
     async def whole(self, response: aiohttp.ClientResponse) -> HttpReply:
-        headers = {name.lower(): value for name, value in response.headers.items()}
-        # What a `Retry-After` date counts from; the server's own clock would be better.
-        headers.setdefault("date", formatdate(usegmt=True))
-        body = bytearray()
+        headers: Mapping[str, str] = response.headers
+        if "Retry-After" in headers and "Date" not in headers:
+            # What a date in it counts from; the server's own clock would be better.
+            headers = {name.lower(): value for name, value in headers.items()}
+            headers["date"] = formatdate(usegmt=True)
+        chunks: list[bytes] = []
+        length = 0
         try:
             while chunk := await response.content.readany():
-                body += chunk
-                if len(body) > _LARGEST_REPLY:
+                chunks.append(chunk)
+                length += len(chunk)
+                if length > _LARGEST_REPLY:
                     raise TooLongError(f"the answer is longer than {_LARGEST_REPLY:,} bytes")
         finally:
-            reply = HttpReply(status=response.status, headers=headers, body=bytes(body))
+            reply = HttpReply(status=response.status, headers=headers, body=b"".join(chunks))
             self.reply = reply
         return reply
 
