@@ -86,35 +86,9 @@ def _checked_unstructurer(cls: type[Any]) -> Callable[[Any], dict[str, Any]]:
 
 # --- JSON -> results ------------------------------------------------------------------------------
 LenientInt = NewType("LenientInt", int)
-LenientFloat = NewType("LenientFloat", float)
 LenientText = NewType("LenientText", str)
 LenientDict = NewType("LenientDict", dict[str, Any])
 JsonList = NewType("JsonList", list[Any])
-
-
-@frozen
-class _TaskPart:
-    status: str
-    task_id: str | None = None
-    reason: LenientText = LenientText("")
-    task_type: LenientText = LenientText("")
-    eta: LenientFloat | None = None
-    progress_percent: LenientFloat | None = None
-
-
-@frozen
-class _ImagePart:
-    image_url: str | None = None
-    image_url_ttl: LenientInt | None = None
-    image_type: LenientText = LenientText("")
-    nsfw_detection_result: LenientDict | None = None
-
-
-@frozen
-class _TaskAnswer:
-    task: _TaskPart
-    extra: LenientDict | None = None
-    images: JsonList = JsonList([])
 
 
 @frozen
@@ -172,24 +146,39 @@ def read_update(tree: Any, task_id: str) -> TaskUpdate:
     Raises:
         UnreadableError: naming the path of what cannot be read.
     """
-    answer = _structure(tree, _TaskAnswer)
-    task = answer.task
-    extra: dict[str, Any] = answer.extra or {}
-    if task.task_id not in {None, "", task_id}:
-        raise UnreadableError(f"task.task_id: is {task.task_id!r}, asked for {task_id!r}")
+    answer: dict[str, Any] = _strict(tree, dict, "answer")
+    task: dict[str, Any] = _strict(answer.get("task"), dict, "answer.task")
+    status: str = _strict(task.get("status"), str, "answer.task.status")
+    said_id: str = _strict_or_null(task.get("task_id"), str, "answer.task.task_id", "")
+    if said_id not in {"", task_id}:
+        raise UnreadableError(f"task.task_id: is {said_id!r}, asked for {task_id!r}")
+    images: list[Any] = _strict_or_null(answer.get("images"), list, "answer.images", [])
+    extra = _lenient_dict(answer.get("extra")) or {}
     return TaskUpdate(
         task_id=task_id,
-        status=TaskStatus.read(task.status),
-        status_text=task.status,
-        reason=task.reason,
-        progress_percent=task.progress_percent,
-        eta=task.eta,
-        task_type=task.task_type,
+        status=TaskStatus.read(status),
+        status_text=status,
+        reason=_optional_text(task.get("reason")),
+        progress_percent=_lenient_float(task.get("progress_percent")),
+        eta=_lenient_float(task.get("eta")),
+        task_type=_optional_text(task.get("task_type")),
         seed=_lenient_int(extra.get("seed")),
-        links=tuple(map(_link, answer.images)),
+        links=tuple(map(_link, images)),
         timing=_timing(extra.get("debug_info")),
         raw=tree,
     )
+
+
+def _strict(value: Any, kind: type[T], path: str) -> T:
+    """Return *value* if it is a *kind*. By hand: polls are many, and cattrs takes four times as long."""
+    if type(value) is not kind:
+        expected = "an object" if kind is dict else kind.__name__
+        raise UnreadableError(f"expected {expected}, got {type(value).__name__} @ {path}")
+    return value
+
+
+def _strict_or_null(value: Any, kind: type[T], path: str, absent: T) -> T:
+    return absent if value is None else _strict(value, kind, path)
 
 
 def read_models(tree: Any) -> ModelPage:
@@ -243,20 +232,18 @@ def _structure(tree: Any, cls: type[T], path: str = "answer") -> T:
 
 
 def _link(entry: Any) -> ImageLink:
-    try:
-        part = _structure(entry, _ImagePart)
-    except UnreadableError:
+    url = entry.get("image_url") if isinstance(entry, dict) else None
+    if not isinstance(entry, dict) or not isinstance(url, str | None):
         # One odd entry must not hide the other pictures, which are paid.
         return ImageLink()
-    url = part.image_url or ""
     # Kept as it is: megabytes of base64 are for a worker thread.
-    inline = url if url.startswith("data:") else None
+    inline = url if url and url.startswith("data:") else None
     return ImageLink(
         url=url if url and inline is None else None,
         # 0 stands for "not stated" in PPInfra's own sample, never for "expired".
-        ttl=part.image_url_ttl or None,
-        image_type=part.image_type or None,
-        nsfw=_nsfw(part.nsfw_detection_result),
+        ttl=_lenient_int(entry.get("image_url_ttl")) or None,
+        image_type=_optional_text(entry.get("image_type")) or None,
+        nsfw=_nsfw(_lenient_dict(entry.get("nsfw_detection_result"))),
         inline=inline,
     )
 
@@ -272,9 +259,13 @@ def _nsfw(detected: dict[str, Any] | None) -> Nsfw | None:
 
 
 def _timing(debug_info: Any) -> Timing:
-    times = debug_info if isinstance(debug_info, dict) else {}
-    names = ("submit_time_ms", "execute_time_ms", "complete_time_ms")
-    return Timing(**{name: _lenient_int(times.get(name)) for name in names})  # type: ignore[arg-type]  # all are int | None
+    if not isinstance(debug_info, dict):
+        return Timing()
+    return Timing(
+        submit_time_ms=_lenient_int(debug_info.get("submit_time_ms")),
+        execute_time_ms=_lenient_int(debug_info.get("execute_time_ms")),
+        complete_time_ms=_lenient_int(debug_info.get("complete_time_ms")),
+    )
 
 
 def _model(part: _ModelPart, entry: dict[str, Any], path: str) -> Model:
@@ -339,6 +330,10 @@ def _lenient_text(value: Any) -> str:
         return ""
 
 
+def _optional_text(value: Any) -> str:
+    return "" if value is None else _lenient_text(value)
+
+
 def _lenient_dict(value: Any) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
@@ -362,7 +357,6 @@ def _make_converter() -> cattrs.Converter:
     converter.register_structure_hook(float, _only(float, int))
     converter.register_structure_hook(JsonList, _only(list))
     converter.register_structure_hook(LenientInt, lambda value, _: _lenient_int(value))
-    converter.register_structure_hook(LenientFloat, lambda value, _: _lenient_float(value))
     converter.register_structure_hook(LenientText, lambda value, _: _lenient_text(value))
     converter.register_structure_hook(LenientDict, lambda value, _: _lenient_dict(value))
     # By predicate: registering the class would resolve its annotations and import Pillow.
@@ -375,5 +369,5 @@ _converter = _make_converter()
 _converter.register_unstructure_hook_factory(
     lambda cls: isinstance(cls, type) and issubclass(cls, Checked), _checked_unstructurer
 )
-for _part in (_TaskPart, _ImagePart, _TaskAnswer, _ModelPart, _Pagination, _ModelsAnswer):
+for _part in (_ModelPart, _Pagination, _ModelsAnswer):
     _converter.register_structure_hook(_part, _null_means_absent(_part))

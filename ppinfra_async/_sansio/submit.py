@@ -73,11 +73,11 @@ Verdict = Accepted | Throttled | Refused | NotSent | Unknown
 
 def judge_reply(reply: HttpReply, *, committed: bool, request: Request) -> Verdict:
     """Judge a submit by the reply it got; *committed* tells whether the last byte was handed over."""
+    if 200 <= reply.status < 300 and (task_id := _task_id(reply)):
+        return Accepted(task_id, reply.trace_id)
     body = codec.read_error(reply.body)
     reason = body.reason if body else ""
     if 200 <= reply.status < 300:
-        if task_id := _task_id(reply):
-            return Accepted(task_id, reply.trace_id)
         if reason == "SERVICE_NOT_AVAILABLE" or isinstance(_said(reply), errors.RateLimitedError):
             return Throttled(_throttled(reply), reply.retry_after)
         if body and (body.says_no or _is_a_no(_said(reply))):

@@ -100,7 +100,7 @@ class HttpReply:
 
     Attributes:
         status: HTTP status.
-        headers: Names in lower case.
+        headers: Asked for by their names in lower case.
         body: The whole body.
     """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, ClassVar, Literal
 
 import attrs
@@ -41,6 +42,17 @@ def pictures_of(value: Any, path: str = "") -> Iterator[tuple[str, ImageInput]]:
         for position, item in enumerate(value):
             yield from pictures_of(item, f"{path}[{position}]")
     elif isinstance(value, Checked):
-        for field in attrs.fields(type(value)):
-            below = f"{path}.{field.name}" if path else field.name
-            yield from pictures_of(getattr(value, field.name), below)
+        kind: Any = type(value)
+        for name in _names(kind):
+            item = getattr(value, name)
+            # Most fields are such, and to ask each of them what it is would take half of the time.
+            if item is not None and type(item) not in _NO_PICTURES:
+                yield from pictures_of(item, f"{path}.{name}" if path else name)
+
+
+_NO_PICTURES = {str, int, float, bool, dict}
+
+
+@cache
+def _names(kind: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in attrs.fields(kind))
