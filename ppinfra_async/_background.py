@@ -187,10 +187,14 @@ class Background:
 
     async def _end_jobs(self) -> None:
         while self._jobs:
-            for job in self._jobs:
+            # Those that were spawned just now begin first, so that each comes to its own end.
+            await asyncio.sleep(0)
+            jobs = set(self._jobs)
+            for job in jobs:
                 job.cancel()
-            # Some library may have taken the cancellation for its own.
-            await asyncio.wait(self._jobs, timeout=_PATIENCE)
+            if jobs:
+                # Some library may take the cancellation for its own.
+                await asyncio.wait(jobs, timeout=_PATIENCE)
 
 
 def first_in_group(error: BaseException) -> BaseException:

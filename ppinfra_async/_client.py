@@ -26,6 +26,7 @@ from ppinfra_async._submission import Ledger
 from ppinfra_async._submitter import Submitter
 from ppinfra_async._task import Task, TaskTools
 from ppinfra_async._transport import AiohttpTransport, MaskedText, Transport
+from ppinfra_async._turn import until
 from ppinfra_async._unclaimed import Unclaimed
 from ppinfra_async._uploads import Prepared, prepare
 from ppinfra_async.errors import InvalidRequestError, TaskTimeoutError, Violation
@@ -357,7 +358,7 @@ class Client:
         ledger: Ledger | None = None,
     ) -> Task:
         self._background.check()
-        with anyio.CancelScope(deadline=deadline) as looking:
+        with until(deadline) as looking:
             prepared = await self._prepared(request)
         if looking.cancelled_caught:
             raise TaskTimeoutError(

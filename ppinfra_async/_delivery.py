@@ -44,7 +44,7 @@ class Final:
 
     update: TaskUpdate
     timing: Timing
-    _refresh: anyio.Lock = field(factory=anyio.Lock)
+    _refresh: asyncio.Lock = field(factory=asyncio.Lock)
 
     @classmethod
     def of(cls, watched: Watched, now: float) -> Final:
@@ -167,7 +167,7 @@ class Delivery:
         Raises:
             PPInfraError: see ``Poller.wait``.
         """
-        return Final.of(await self._poller.until_ended(watched), anyio.current_time())
+        return Final.of(await self._poller.until_ended(watched), asyncio.get_running_loop().time())
 
     async def start(
         self,

@@ -6,6 +6,7 @@ not an image, and neither is half of one.
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 from collections.abc import Callable
@@ -61,7 +62,7 @@ class Images:
         self._transport = transport
         self._retries = retries
         self._draw = draw
-        self._downloads = anyio.CapacityLimiter(_AT_ONCE)
+        self._downloads = asyncio.Semaphore(_AT_ONCE)
         self.threads = WorkerThreads(os.cpu_count() or 1)
 
     async def get(self, link: ImageLink, index: int, *, decode: bool) -> GeneratedImage:
@@ -196,13 +197,14 @@ async def _read_all(fetched: Fetched, url: str, index: int) -> bytes:
     # It gives its bytes away without a copy, which would hold the event loop.
     file = io.BytesIO()
     head = b""
-    began = anyio.current_time()
+    clock = asyncio.get_running_loop().time
+    began = clock()
     while piece := await fetched.read():
         length = file.tell() + len(piece)
         if length > MOST_BYTES:
             raise _too_long(index)
         file.write(piece)
-        seconds = anyio.current_time() - began
+        seconds = clock() - began
         if seconds > _MAY_BE_SLOW and length < seconds * _SLOWEST:
             # A byte now and then is progress to every single wait, and would never end.
             raise _not_downloaded(f"only {length:,} bytes in {seconds:.0f} s", url, index)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable
 from typing import Protocol
 
@@ -66,7 +67,7 @@ class Submission:
     ticket: int
     commit: CommitPoint = field(factory=CommitPoint)
     scope: anyio.CancelScope = field(factory=anyio.CancelScope)
-    done: anyio.Event = field(factory=anyio.Event)
+    done: asyncio.Event = field(factory=asyncio.Event)
     leaving: bool = False
     abandoned: bool = False
     waited: float = 0.0

@@ -7,6 +7,7 @@ task id is known and recorded.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from ppinfra_async._sansio.submit import Accepted, NotSent, Refused, Throttled, 
 from ppinfra_async._sansio.wire import TransportFailure
 from ppinfra_async._submission import Ledger, Submission
 from ppinfra_async._transport import CommitPoint, Transport
-from ppinfra_async._turn import Turn
+from ppinfra_async._turn import Turn, until
 from ppinfra_async._uploads import Prepared
 from ppinfra_async.errors import (
     NotSentError,
@@ -103,12 +104,12 @@ class Submitter:
             ledger=ledger,
         )
         await self._background.start()
-        if anyio.current_time() >= deadline:
+        if asyncio.get_running_loop().time() >= deadline:
             raise self._timeout(submission)
         self._under_way.add(submission)
         self._background.spawn(self._run, submission)
         try:
-            with anyio.CancelScope(deadline=deadline) as waiting:
+            with until(deadline) as waiting:
                 try:
                     await self._background.wait(submission.done)
                 except BaseException:
@@ -275,6 +276,8 @@ class Submitter:
         return await self._send(submission, quota, sent_at)
 
     async def _wait_for_turn(self, submission: Submission, turn: Turn) -> None:
+        if turn.take_now():
+            return
         began = anyio.current_time()
         try:
             with anyio.fail_after(self._patience(submission)):
@@ -339,12 +342,12 @@ class Submitter:
 
 
 def _wait_of(quota: Quota, submission: Submission) -> float:
-    now = anyio.current_time()
+    now = asyncio.get_running_loop().time()
     return quota.ready_at(submission.call.images, now) - now
 
 
 def _note_sent(quota: Quota, images: int) -> float:
-    now = anyio.current_time()
+    now = asyncio.get_running_loop().time()
     quota.sent(images, now)
     return now
 

@@ -6,6 +6,7 @@ behind it; these can simply be dropped.
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from collections.abc import Callable, Generator
 from typing import Any
@@ -60,7 +61,7 @@ class Task:
         self._watched: Watched | None = None
         self._final: Final | None = None
         self._result: TaskResult | None = None
-        self._downloading = anyio.Lock()
+        self._downloading = asyncio.Lock()
 
     def __repr__(self) -> str:
         return f"Task({self.id!r})"
@@ -87,8 +88,9 @@ class Task:
 
     async def _result_within(self, timeout: float | None, *, decode: bool) -> TaskResult:
         """Do the same for a caller who was let in before the client was closed."""
-        deadline = anyio.current_time() + (float("inf") if timeout is None else timeout)
-        with anyio.CancelScope(deadline=deadline) as waiting:
+        if timeout is None:
+            return await self._finish(decode=decode)
+        with anyio.CancelScope(deadline=anyio.current_time() + timeout) as waiting:
             return await self._finish(decode=decode)
         assert waiting.cancelled_caught  # noqa: S101  # the only way here
         heard_of = self._final is not None or (self._watched is not None and self._watched.is_real)

@@ -1,10 +1,26 @@
-"""Who goes next; refuses to know what for."""
+"""Who goes next, and how long somebody waits; refuses to know what for."""
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import AbstractContextManager, nullcontext
 from heapq import heapify, heappop, heappush
 
 import anyio
+
+
+class _Unlimited:
+    """Stands for a cancel scope that nothing ends."""
+
+    cancelled_caught = False
+
+
+_UNLIMITED = nullcontext(_Unlimited())
+
+
+def until(deadline: float) -> AbstractContextManager[anyio.CancelScope | _Unlimited, bool | None]:
+    """Return a cancel scope that ends at *deadline*, or what costs nothing when that is never."""
+    return _UNLIMITED if deadline == float("inf") else anyio.CancelScope(deadline=deadline)
 
 
 class Turn:
@@ -12,14 +28,19 @@ class Turn:
 
     def __init__(self) -> None:
         self._taken = False
-        self._waiting: list[tuple[int, anyio.Event]] = []
+        self._waiting: list[tuple[int, asyncio.Event]] = []
+
+    def take_now(self) -> bool:
+        """Take it if it is free, and tell so."""
+        is_free = not self._taken
+        self._taken = True
+        return is_free
 
     async def take(self, ticket: int) -> None:
         """Wait until it is the turn of *ticket*."""
-        if not self._taken:
-            self._taken = True
+        if self.take_now():
             return
-        waiter = (ticket, anyio.Event())
+        waiter = (ticket, asyncio.Event())
         heappush(self._waiting, waiter)
         try:
             await waiter[1].wait()
