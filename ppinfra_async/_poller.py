@@ -211,8 +211,9 @@ class Poller:
         else:
             self._answered(watched, update)
         finally:
-            self._schedule.returned()
-            self._wake_if_sooner()
+            # The end of a task leaves less to do, unless the next one waited for its place.
+            if self._schedule.returned() or not watched.ended.is_set():
+                self._wake_if_sooner()
 
     def _answered(self, watched: Watched, update: TaskUpdate) -> None:
         watched.latest, watched.trouble, watched.is_real = update, None, True

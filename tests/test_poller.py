@@ -620,3 +620,28 @@ async def test_release_is_for_the_entry_that_is_there() -> None:
     world.poller.release(Watched("t", since=0.0))
     assert len(world.poller) == 1
     await world.background.stop()
+
+
+def test_end_of_one_makes_room_for_the_next() -> None:
+    """At most 64 questions are open; the 65th is asked as soon as one of them is answered."""
+    asked: list[str] = []
+    first_ends, others_end = anyio.Event(), anyio.Event()
+
+    async def answer(task_id: str) -> Answer:
+        asked.append(task_id)
+        await (first_ends if task_id == "0" else others_end).wait()
+        return status(SUCCEED)
+
+    async def scene(world: World) -> None:
+        async with anyio.create_task_group() as group:
+            for number in range(65):
+                group.start_soon(world.poller.wait, str(number))
+            await anyio.sleep(5)
+            assert len(asked) == 64
+            first_ends.set()
+            await anyio.sleep(0.1)
+            assert len(asked) == 65
+            others_end.set()
+
+    world = play(answer, scene, polls_per_second=1000)
+    assert world.is_empty

@@ -300,9 +300,13 @@ def _only(*accepted: type[Any]) -> Callable[[Any, Any], Any]:
     return hook
 
 
+# A tuple: `int | float | str` would be put together anew in each call.
+_NUMBER_LIKE = (int, float, str)
+
+
 def _lenient_int(value: Any) -> int | None:
     """Read an integer; the service writes 64-bit ones as text, and times it does not know as ``""``."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
+    if isinstance(value, bool) or not isinstance(value, _NUMBER_LIKE):
         return None
     try:
         number = int(value)
@@ -312,7 +316,7 @@ def _lenient_int(value: Any) -> int | None:
 
 
 def _lenient_float(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
+    if isinstance(value, bool) or not isinstance(value, _NUMBER_LIKE):
         return None
     try:
         number = float(value)

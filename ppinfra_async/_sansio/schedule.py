@@ -78,9 +78,13 @@ class _Timetable:
             heapq.heapify(self._heap)
 
     def first(self) -> tuple[float, str] | None:
-        while self._heap and not self._is_current(self._heap[0]):
-            heapq.heappop(self._heap)
-        return (self._heap[0][0], self._heap[0][2]) if self._heap else None
+        heap, current = self._heap, self._current
+        while heap:
+            when, number, key = heap[0]
+            if current.get(key) == number:
+                return when, key
+            heapq.heappop(heap)
+        return None
 
     def _is_current(self, entry: tuple[float, int, str]) -> bool:
         return self._current.get(entry[2]) == entry[1]
@@ -141,10 +145,12 @@ class Schedule:
 
     def wake_at(self) -> float | None:
         """Return when ``take`` will next have something, or None while nothing waits."""
-        poll, deadline = self._next_poll(), self._deadlines.first()
-        times = [max(poll[0], self._free_at)] if poll else []
-        times += [deadline[0]] if deadline else []
-        return min(times, default=None)
+        deadline = self._deadlines.first()
+        if deadline is None:
+            # Whoever has a poll planned has a deadline, too.
+            return None
+        poll = self._next_poll()
+        return deadline[0] if poll is None else min(max(poll[0], self._free_at), deadline[0])
 
     def take(self, now: float) -> Ask | Expire | None:
         """Return one thing to do now, or None; call again until None."""
@@ -163,9 +169,10 @@ class Schedule:
             return Ask(poll[1])
         return None
 
-    def returned(self) -> None:
-        """Note that a poll that ``take`` gave out is over, however it went."""
+    def returned(self) -> bool:
+        """Note that a poll that ``take`` gave out is over; tell whether others waited for that."""
         self._under_way -= 1
+        return self._under_way == _MOST_UNDER_WAY - 1
 
     def answered(self, task_id: str, status: TaskStatus, now: float, draw: float) -> None:
         """Note what the service said about a task that is not done, and plan the next poll."""
