@@ -51,12 +51,18 @@ class Watched:
     changed: asyncio.Event = field(factory=asyncio.Event)
     ended: asyncio.Event = field(factory=asyncio.Event)
     waiters: int = 0
-    # Weak: an iterator that was dropped in the middle must not keep its task waiting.
-    listeners: WeakSet[object] = field(factory=WeakSet)
+    _listeners: WeakSet[object] | None = field(default=None, init=False)
+
+    @property
+    def listeners(self) -> WeakSet[object]:
+        if self._listeners is None:
+            # Weak: an iterator that was dropped in the middle must not keep its task waiting.
+            self._listeners = WeakSet()
+        return self._listeners
 
     @property
     def is_wanted(self) -> bool:
-        return self.waiters > 0 or len(self.listeners) > 0
+        return self.waiters > 0 or bool(self._listeners)
 
     def notify(self) -> None:
         self.changed.set()

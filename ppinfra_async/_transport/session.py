@@ -9,9 +9,10 @@ picture rightly needs.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from email.utils import formatdate
+from types import TracebackType
 from typing import Any
 
 import aiohttp
@@ -129,19 +130,18 @@ class AiohttpTransport:
 
     # --- pictures ---
 
-    @asynccontextmanager
-    async def fetch(self, url: str) -> AsyncIterator[Fetched]:
+    def fetch(self, url: str) -> AbstractAsyncContextManager[Fetched]:
         """See ``Transport``."""
+        return _Fetching(self._open_picture, url, self._timeouts.download_stall)
+
+    async def _open_picture(self, url: str) -> aiohttp.ClientResponse:
         target = _parsed(url)
         for _ in range(_MOST_REDIRECTS + 1):
             response = await self._get(target)
-            try:
-                if response.status not in _REDIRECTS or "Location" not in response.headers:
-                    yield _Fetched(response, self._timeouts.download_stall)
-                    return
-                target = target.join(_parsed(response.headers["Location"]))
-            finally:
-                response.close()
+            if response.status not in _REDIRECTS or "Location" not in response.headers:
+                return response
+            response.close()
+            target = target.join(_parsed(response.headers["Location"]))
         raise TransportFailure(f"more than {_MOST_REDIRECTS} redirects")
 
     async def _get(self, url: URL) -> aiohttp.ClientResponse:
@@ -207,6 +207,29 @@ class _Way:
 
     url: URL
     options: dict[str, Any]
+
+
+class _Fetching(AbstractAsyncContextManager[Fetched]):
+    """Opens a picture and closes it; a generator would cost twice as much."""
+
+    def __init__(
+        self, opening: Callable[[str], Awaitable[aiohttp.ClientResponse]], url: str, stall: float
+    ) -> None:
+        self._opening = opening
+        self._url = url
+        self._stall = stall
+
+    async def __aenter__(self) -> Fetched:
+        self._response = await self._opening(self._url)
+        return _Fetched(self._response, self._stall)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._response.close()
 
 
 class _Fetched:
