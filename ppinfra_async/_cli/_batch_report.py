@@ -131,7 +131,7 @@ class BatchReporter:
         task_id: str | None,
     ) -> dict[str, Any]:
         known = [self.out / picture.name for picture in job.pictures]
-        paths = sorted({str(path) for path in (*known, *pictures) if path.exists()})
+        paths = sorted({str(path) for path in (*known, *pictures)})
         trouble = None
         if error is not None:
             trouble = {
@@ -153,14 +153,19 @@ class BatchReporter:
         about = job.label
         if isinstance(error, NotSentError | AccountError | JournalError | OutputError):
             # Thousands may not be sent for one reason: it is said once.
-            words = str(error) if not isinstance(error, PPInfraError) else error.message
-            if words in self._shared or "because another request" in words:
+            if not self._is_news(error):
                 return
-            self._shared.add(words)
             about = "ppinfra"
         if self.progress.stopping and isinstance(error, NotSentError):
             return
         self.screen.say(f"{about}: {sentence_of(error)}")
+
+    def _is_news(self, error: Exception) -> bool:
+        """Tell whether nobody was told of *error* yet."""
+        words = error.message if isinstance(error, PPInfraError) else str(error)
+        is_news = words not in self._shared and "because another request" not in words
+        self._shared.add(words)
+        return is_news
 
     def on_event(self, event: Event) -> None:
         """Take up what the client tells that no job knows about."""
@@ -182,7 +187,8 @@ class BatchReporter:
         """Something stopped all of it."""
         cause = error.__cause__
         assert isinstance(cause, Exception)  # noqa: S101  # always raised from one
-        self.screen.say(f"ppinfra: {sentence_of(cause)}")
+        if self._is_news(cause):
+            self.screen.say(f"ppinfra: {sentence_of(cause)}")
 
     def summarize(self, summary: BatchSummary, *, seconds: float) -> None:
         """Say how everything stands, and what to do next."""

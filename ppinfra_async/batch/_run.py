@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import anyio
-from attrs import define, field
+from attrs import define, evolve, field
 
 from ppinfra_async import _journal_jobs as records
 from ppinfra_async import errors
@@ -304,7 +304,7 @@ class BatchRun:
             )
         )
         self.progress.moved(JobState.SUBMITTED, JobState.DONE)
-        self.listeners.on_end(job, JobState.DONE, None)
+        self.listeners.on_end(evolve(job, pictures=tuple(known.values())), JobState.DONE, None)
 
     async def _hold(self, task: Task, links: int) -> int:
         """Wait until the pictures of a task may be in memory beside those of others."""

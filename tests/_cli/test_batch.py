@@ -100,7 +100,7 @@ def test_folder_of_pictures(batch: Call, service: SimulatorThread, folder: Path)
     """A pattern makes a job per picture, each with the same options."""
     done = batch(
         "--images", "in/*.png", "--model", MODEL, "--prompt", "ink", "-n", "2",
-        "--lora", "style:0.5", "--out", "out", "--response-image-type", "png",
+        "--lora", "add_detail_44319:0.5", "--out", "out", "--response-image-type", "png",
     )  # fmt: skip
 
     assert done.code == ExitCode.DONE
@@ -108,7 +108,7 @@ def test_folder_of_pictures(batch: Call, service: SimulatorThread, folder: Path)
     assert {task.request["prompt"] for task in service.tasks.values()} == {"ink"}
     again = batch(
         "--images", "in/*.png", "--model", MODEL, "--prompt", "ink", "-n", "2",
-        "--lora", "style:0.5", "--out", "out", "--response-image-type", "png",
+        "--lora", "add_detail_44319:0.5", "--out", "out", "--response-image-type", "png",
     )  # fmt: skip
     assert again.out == ""
     assert service.counters.accepted == 3
@@ -219,7 +219,7 @@ def test_every_bad_line_is_named_and_nothing_is_paid(
         (["jobs.jsonl", "--images", "in/*.png"], "Give either a manifest"),
         (["gone.jsonl"], "The manifest gone.jsonl is not there"),
         (["in"], "The manifest in is a folder"),
-        (["jobs.jsonl", "--model", "x", "--steps", "3"], "--model, --steps: with a manifest"),
+        (["jobs.jsonl", "--model", "x", "--steps", "3"], ": with a manifest each line says what it asks"),
         (["--images", "in/*.png", "--prompt", "x"], "--images needs --model"),
         (["--images", "in/*.gif", "--prompt", "x", "--model", "x"], "No picture matches"),
         (["--images", "out/*.png", "--prompt", "x", "--model", "x"], "inside the output folder"),
