@@ -187,7 +187,7 @@ def _entries(found: Iterable[JobRecord], folder: Path, sources: Path) -> Iterato
                 Picture(path=one.name, width=one.width, height=one.height) for one in job.pictures
             ),
             prompt=str(job.line.get("prompt", "")),
-            parameters=tuple(_parameters(job.line)),
+            parameters=tuple(_parameters(job)),
             seed=job.seed,
             task_id=job.task_id,
             missing=job.missing,
@@ -209,9 +209,10 @@ def _relative(source: str | None, folder: Path, sources: Path) -> str | None:
 _SHOWN_ELSEWHERE = {"type", "key", "prompt", "image"}
 
 
-def _parameters(line: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    for name, value in line.items():
-        if name not in _SHOWN_ELSEWHERE:
+def _parameters(job: JobRecord) -> Iterator[tuple[str, str]]:
+    elsewhere = _SHOWN_ELSEWHERE if job.seed is None else _SHOWN_ELSEWHERE | {"seed"}
+    for name, value in job.line.items():
+        if name not in elsewhere:
             text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
             yield name, text
 

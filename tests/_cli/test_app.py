@@ -48,7 +48,7 @@ def test_the_version_is_told(call: Call) -> None:
         (
             ["paint"],
             (
-                'Unknown command "paint". Available commands: demo, img2img, models, task, simulate. '
+                'Unknown command "paint". Available commands: demo, img2img, batch, models, task, simulate. '
                 "See `ppinfra --help`."
             ),
         ),

@@ -219,7 +219,10 @@ def test_every_bad_line_is_named_and_nothing_is_paid(
         (["jobs.jsonl", "--images", "in/*.png"], "Give either a manifest"),
         (["gone.jsonl"], "The manifest gone.jsonl is not there"),
         (["in"], "The manifest in is a folder"),
-        (["jobs.jsonl", "--model", "x", "--steps", "3"], ": with a manifest each line says what it asks"),
+        (
+            ["jobs.jsonl", "--model", "x", "--steps", "3"],
+            ": with a manifest each line says what it asks",
+        ),
         (["--images", "in/*.png", "--prompt", "x"], "--images needs --model"),
         (["--images", "in/*.gif", "--prompt", "x", "--model", "x"], "No picture matches"),
         (["--images", "out/*.png", "--prompt", "x", "--model", "x"], "inside the output folder"),
