@@ -20,7 +20,6 @@ APPLICATION_ID = 0x5050_4A4C
 FORMAT = 1
 """Which version of the tables below; another one is refused."""
 
-_HEADER = b"SQLite format 3\0"
 _RESERVE = 2 * 1024 * 1024
 
 _SCHEMA = """
@@ -121,7 +120,7 @@ def open_journal(path: Path, *, is_to_be_kept: bool = True) -> sqlite3.Connectio
     try:
         if not path.exists():
             _create(path)
-        _check_header(path)
+        _look_at(path)
         connection = _connect(str(path))
     except OSError as error:
         raise JournalError(f"The journal {path} cannot be used ({error.strerror}).") from error
@@ -159,9 +158,9 @@ def trouble_of(error: sqlite3.Error, path: Path) -> JournalError:
     return _damaged(path, error)
 
 
-def _connect(name: str) -> sqlite3.Connection:
+def _connect(name: str, *, uri: bool = False) -> sqlite3.Connection:
     # Autocommit: transactions are begun by name. Statements are few and stay prepared.
-    return sqlite3.connect(name, timeout=0.2, isolation_level=None, cached_statements=64)
+    return sqlite3.connect(name, timeout=0.2, isolation_level=None, cached_statements=64, uri=uri)
 
 
 def _create(path: Path) -> None:
@@ -176,7 +175,7 @@ def _create(path: Path) -> None:
             )
         finally:
             connection.close()
-        passing.rename(path)
+        _give_name(passing, path)
     except sqlite3.Error as error:
         raise JournalError(
             f"The journal {path} cannot be made ({error}). Nothing was sent or paid."
@@ -185,11 +184,15 @@ def _create(path: Path) -> None:
         passing.unlink(missing_ok=True)
 
 
-def _check_header(path: Path) -> None:
-    with path.open("rb") as file:
-        header = file.read(len(_HEADER))
-    if header != _HEADER:
-        _refuse(path, "is damaged, or not a journal at all: it does not begin like one")
+def _give_name(passing: Path, path: Path) -> None:
+    """Call it *path*, unless another process was faster: its journal may know of paid tasks already."""
+    try:
+        path.hardlink_to(passing)
+    except FileExistsError:
+        return
+    except OSError:
+        # A file system without hard links.
+        passing.rename(path)
 
 
 def _occupy(connection: sqlite3.Connection, path: Path) -> None:
@@ -212,6 +215,28 @@ def _occupy(connection: sqlite3.Connection, path: Path) -> None:
                 is_in_use=True,
             ) from None
         raise _damaged(path, error) if _is_damage(error) else trouble_of(error, path) from error
+
+
+def _look_at(path: Path) -> None:
+    """Refuse a file that is no journal of this version, touching neither it nor what lies beside it.
+
+    By SQLite and not by hand: closing a file drops every lock that this process has on it, and only
+    SQLite knows whether a journal in this process has it open.
+    """
+    if path.stat().st_size == 0:
+        _refuse(path, "is damaged: it is empty")
+    try:
+        connection = _connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
+        try:
+            _check_owner(connection, path)
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        if error.sqlite_errorname == "SQLITE_NOTADB":
+            _refuse(path, f"is damaged, or not a journal at all ({error})")
+        if not _is_damage(error):
+            raise trouble_of(error, path) from error
+        # Its log was being copied into it, by a process that died or is at it: the log has the rest.
 
 
 def _check_owner(connection: sqlite3.Connection, path: Path) -> None:
