@@ -68,7 +68,6 @@ class Journal:
         self._entries: queue.SimpleQueue[_Entry[Any] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._crash: BaseException | None = None
         self._is_closed = False
 
     async def __aenter__(self) -> Self:
@@ -172,8 +171,12 @@ class Journal:
                 self.is_full = True
                 self._write_all(connection, entries)
                 return
-            for entry in entries:
-                entry.error = trouble_of(error, self.path)
+            if len(entries) > 1:
+                # One of them may be to blame, or be too large: the others are written without it.
+                for entry in entries:
+                    self._write_all(connection, [entry])
+                return
+            entries[0].error = trouble_of(error, self.path)
         self._announce(entries)
 
     def _transaction(self, connection: sqlite3.Connection, entries: list[_Entry[Any]]) -> None:
@@ -201,7 +204,7 @@ class Journal:
             entry.result = entry.work(connection)
         except sqlite3.Error:
             raise
-        except Exception as error:  # of this entry alone: the others are written
+        except BaseException as error:  # of this entry alone: the others are written
             entry.error = error
             connection.execute("ROLLBACK TO entry")
         connection.execute("RELEASE entry")
