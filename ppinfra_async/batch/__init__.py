@@ -12,6 +12,8 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import anyio.to_thread
+
 from ppinfra_async._client import Client
 from ppinfra_async.batch._batch import Batch, BatchStoppedError
 from ppinfra_async.batch._manifest import Manifest
@@ -92,7 +94,7 @@ async def run_batch(
     """
     batch = Batch(
         client=client,
-        manifest=_manifest(manifest, folder, allow_dirs, fit),
+        manifest=await anyio.to_thread.run_sync(_manifest, manifest, folder, allow_dirs, fit),
         folder=Path(out_dir),
         choices=Choices(
             retry_failed=retry_failed, resubmit_unknown=resubmit_unknown, redo_changed=redo_changed
