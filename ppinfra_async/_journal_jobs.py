@@ -102,19 +102,20 @@ def jobs(
         parameters,
     )
     for row in rows:
-        yield _job(row, _pictures(connection, row[0]))
+        yield _job(row, pictures(connection, row[0]))
 
 
-def _job(row: tuple[Any, ...], pictures: tuple[PictureRecord, ...]) -> JobRecord:
+def _job(row: tuple[Any, ...], found: tuple[PictureRecord, ...]) -> JobRecord:
     named = dict(zip(_COLUMNS.split(", "), row, strict=True))
     named["state"] = JobState(named["state"])
     named["line"] = json.loads(named["line"])
     named["seed"] = None if named["seed"] is None else int(named["seed"])
     named["error"] = None if named["error"] is None else json.loads(named["error"])
-    return JobRecord(**named, pictures=pictures)
+    return JobRecord(**named, pictures=found)
 
 
-def _pictures(connection: sqlite3.Connection, job: int) -> tuple[PictureRecord, ...]:
+def pictures(connection: sqlite3.Connection, job: int) -> tuple[PictureRecord, ...]:
+    """Return what is on the disk of a job, or about to be."""
     rows = connection.execute(
         "SELECT number, name, size, sha256, width, height FROM pictures WHERE job = ? ORDER BY number",
         (job,),
@@ -187,9 +188,12 @@ def note_accepted(
         connection.execute("UPDATE submits SET task_id = ? WHERE id = ?", (task_id, last))
 
 
-def note_not_taken(connection: sqlite3.Connection, job: int) -> None:
-    """Note that a submit that was about to be sent was certainly not taken: it is not paid."""
-    move(connection, job, Move.NOT_TAKEN)
+def note_not_taken(connection: sqlite3.Connection, job: int, *, is_in_doubt: bool = False) -> None:
+    """Note that a submit that was about to be sent was certainly not taken: it is not paid.
+
+    *is_in_doubt* says that an earlier try of it may be paid: then the job is in doubt as before.
+    """
+    move(connection, job, Move.UNCLEAR if is_in_doubt else Move.NOT_TAKEN)
     last = _open_submit(connection, job)
     assert last is not None  # noqa: S101  # it was sending
     connection.execute(

@@ -21,6 +21,8 @@ class JobLedger:
 
     Attributes:
         was_sent: True once it may have been paid.
+        is_in_doubt: True once a try may have been paid without an id; with
+            ``Retries.resubmit_unknown`` others follow, and none of them ends that doubt.
     """
 
     journal: Journal
@@ -29,6 +31,7 @@ class JobLedger:
     listeners: Listeners
     max_images: int | None = field(kw_only=True, default=None)
     was_sent: bool = field(default=False, init=False)
+    is_in_doubt: bool = field(default=False, init=False)
 
     async def sending(self) -> None:
         """See ``Ledger``."""
@@ -47,7 +50,8 @@ class JobLedger:
     async def accepted(self, task_id: str) -> None:
         """See ``Ledger``."""
         self.was_sent = True
-        self.progress.moved(JobState.PLANNED, JobState.SUBMITTED)
+        before = JobState.IN_DOUBT if self.is_in_doubt else JobState.PLANNED
+        self.progress.moved(before, JobState.SUBMITTED)
         self.progress.accepted(self.job.images, anyio.current_time())
         # Told at once: whatever happens to the journal, a person has seen the id.
         self.listeners.on_sent(self.job, task_id)
@@ -69,10 +73,14 @@ class JobLedger:
 
     async def not_taken(self) -> None:
         """See ``Ledger``."""
-        self.was_sent = False
-        await self.journal.write(partial(records.note_not_taken, job=self.job.id))
+        self.was_sent = self.is_in_doubt
+        await self.journal.write(
+            partial(records.note_not_taken, job=self.job.id, is_in_doubt=self.is_in_doubt)
+        )
 
     async def in_doubt(self) -> None:
         """See ``Ledger``."""
-        self.progress.moved(JobState.PLANNED, JobState.IN_DOUBT)
+        if not self.is_in_doubt:
+            self.progress.moved(JobState.PLANNED, JobState.IN_DOUBT)
+        self.is_in_doubt = True
         await self.journal.write(partial(records.note_in_doubt, job=self.job.id))
