@@ -280,9 +280,6 @@ class BatchRun:
                 if attempt == _FETCHES or self.progress.stopping or not _may_come(error):
                     raise
                 await anyio.sleep(attempt)
-            # What this attempt has saved is not fetched again.
-            pictures = await self.journal.write(partial(records.pictures, job=job.id))
-            job = evolve(job, pictures=pictures)
 
     async def _fetch(self, job: JobRecord, task: Task, known: _Pictures) -> None:
         """Bring every picture that is not there under its final name, then call the job done."""
