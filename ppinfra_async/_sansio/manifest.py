@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from types import UnionType
@@ -21,7 +22,7 @@ from ppinfra_async._sansio import codec
 from ppinfra_async.errors import InvalidRequestError, Violation
 from ppinfra_async.inputs import ImageInput
 from ppinfra_async.requests import TYPES, Request
-from ppinfra_async.requests._checks import Checked
+from ppinfra_async.requests._checks import Checked, is_unicode
 
 LONGEST_LINE = 1024 * 1024
 """Bytes of one line; a request without pictures has a few hundred."""
@@ -91,6 +92,9 @@ def read_line(raw: bytes) -> dict[str, Any]:
         raise BadLineError("is nested too deeply") from None
     except json.JSONDecodeError as error:
         raise BadLineError(f"is not JSON: {error.msg} at column {error.colno}") from None
+    except ValueError:
+        # Python refuses to read whole numbers of thousands of digits.
+        raise BadLineError("is not JSON: a number has too many digits") from None
     if not isinstance(tree, dict):
         raise BadLineError("is not a JSON object: write {…} with the fields of a request")
     return tree
@@ -99,8 +103,7 @@ def read_line(raw: bytes) -> dict[str, Any]:
 def _object_of_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     tree = dict(pairs)
     if len(tree) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        (twice, _), *_ = Counter(name for name, _ in pairs).most_common(1)
         raise BadLineError(f"has {twice!r} twice")
     return tree
 
@@ -138,10 +141,8 @@ def _key(key: object) -> str | None:
         raise BadLineError(f"key: must be text, not empty, got {key!r}")
     if len(key) > LONGEST_KEY:
         raise BadLineError(f"key: must be at most {LONGEST_KEY} characters, got {len(key)}")
-    try:
-        key.encode()
-    except UnicodeEncodeError:
-        raise BadLineError("key: must be valid Unicode (no lone surrogates)") from None
+    if not is_unicode(key):
+        raise BadLineError("key: must be valid Unicode (no lone surrogates)")
     parts = key.replace("\\", "/").split("/")
     if ".." in parts or (len(parts) > 1 and parts[0] == ""):
         raise BadLineError(f"key: must not lead out of the output folder, got {key!r}")
@@ -159,7 +160,7 @@ class _Reader:
         types = _types_of(kind)
         given = {}
         for name, value in tree.items():
-            below = _below(path, name)
+            below = _below(path, _in_message(name))
             if name not in types:
                 self.broken.append(Violation(below, value, _no_such_field(name, types, kind)))
             elif (read := self.value(types[name], value, below)) is not _BROKEN:
@@ -169,6 +170,9 @@ class _Reader:
     def value(self, kind: Any, value: Any, path: str) -> Any:
         if kind is ImageInput:
             return self.picture(value, path)
+        if value is None:
+            # Not sent; where that cannot be, the class says so.
+            return None
         if isinstance(kind, type) and issubclass(kind, Checked):
             return self.part(kind, value, path)
         if get_origin(kind) is tuple and isinstance(value, list):
@@ -180,6 +184,10 @@ class _Reader:
     def picture(self, value: Any, path: str) -> Any:
         if not isinstance(value, str) or not value:
             self.broken.append(Violation(path, value, "must be the path of a picture, as text"))
+            return _BROKEN
+        if not is_unicode(value):
+            rule = "must be valid Unicode (no lone surrogates)"
+            self.broken.append(Violation(path, value, rule))
             return _BROKEN
         made = self.picture_of(path, value)
         if isinstance(made, Violation):
@@ -212,6 +220,11 @@ def _below(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
+def _in_message(name: object) -> str:
+    """Return a field's name so that any terminal and file takes it; a Python object may have any."""
+    return str(name).encode(errors="backslashreplace").decode()
+
+
 def _required(kind: type[Checked]) -> list[str]:
     return [field.name for field in attrs.fields(kind) if field.default is attrs.NOTHING]
 
@@ -228,7 +241,8 @@ def _types_of(kind: type[Checked]) -> dict[str, Any]:
     """Return the type of each field, without its ``None``."""
     if kind not in _TYPES:
         hints = get_type_hints(kind)
-        _TYPES[kind] = {name: _without_none(hint) for name, hint in hints.items()}
+        names = [field.name for field in attrs.fields(kind)]
+        _TYPES[kind] = {name: _without_none(hints[name]) for name in names}
     return _TYPES[kind]
 
 
@@ -242,8 +256,8 @@ def _without_none(kind: Any) -> Any:
     return kind
 
 
-def _no_such_field(name: str, types: Mapping[str, Any], kind: type) -> str:
-    close = get_close_matches(name, types, 1)
+def _no_such_field(name: object, types: Mapping[str, Any], kind: type) -> str:
+    close = get_close_matches(str(name), types, 1)
     hint = f"; did you mean {close[0]}?" if close else ""
     return f"is no field of {kind.__name__}{hint}"
 

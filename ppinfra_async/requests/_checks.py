@@ -65,7 +65,7 @@ def text(low: int, high: int | None = None) -> Rule:
     def check(path: str, value: Any) -> Iterator[Violation]:
         if not isinstance(value, str) or len(value) < low or (high and len(value) > high):
             yield Violation(path, value, allowed)
-        elif not _is_unicode(value):
+        elif not is_unicode(value):
             yield Violation(path, value, "must be valid Unicode (no lone surrogates)")
 
     return check
@@ -155,7 +155,7 @@ def is_json(value: object, levels: int = _DEEPEST_JSON) -> bool:
         case None | bool():
             return True
         case str():
-            return _is_unicode(value)
+            return is_unicode(value)
         case int():
             return -_LARGEST_JSON_INTEGER <= value <= _LARGEST_JSON_INTEGER
         case float():
@@ -168,10 +168,11 @@ def is_json(value: object, levels: int = _DEEPEST_JSON) -> bool:
 
 
 def _is_key(key: object) -> bool:
-    return isinstance(key, str) and _is_unicode(key)
+    return isinstance(key, str) and is_unicode(key)
 
 
-def _is_unicode(value: str) -> bool:
+def is_unicode(value: str) -> bool:
+    """Tell whether UTF-8 can carry *value*."""
     try:
         value.encode()
     except UnicodeEncodeError:
