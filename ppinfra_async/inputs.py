@@ -70,12 +70,12 @@ class ImageInput:
         """
         if [self.path, self.data, self.pil, self.url].count(None) != 3:
             raise BadInputError("must be exactly one of a path, bytes, a Pillow image, an address")
-        _checked_fit(self.fit)
+        checked_fit(self.fit)
 
     @classmethod
     def from_path(cls, path: str | os.PathLike[str], fit: int | None = None) -> ImageInput:
         """Take a picture file; ``~`` is not expanded."""
-        return cls(path=Path(path), fit=_checked_fit(fit))
+        return cls(path=Path(path), fit=checked_fit(fit))
 
     @classmethod
     def from_bytes(cls, data: bytes | bytearray | memoryview, fit: int | None = None) -> ImageInput:
@@ -86,12 +86,12 @@ class ImageInput:
         """
         if not isinstance(data, bytes | bytearray | memoryview):
             raise BadInputError("must be bytes")
-        return cls(data=bytes(data), fit=_checked_fit(fit))
+        return cls(data=bytes(data), fit=checked_fit(fit))
 
     @classmethod
     def from_pil(cls, image: PILImage, fit: int | None = None) -> ImageInput:
         """Take a Pillow image. Do not change it before the request is sent."""
-        return cls(pil=image, fit=_checked_fit(fit))
+        return cls(pil=image, fit=checked_fit(fit))
 
     @classmethod
     def from_base64(cls, text: str | bytes, fit: int | None = None) -> ImageInput:
@@ -107,7 +107,7 @@ class ImageInput:
             data = pybase64.b64decode(b"".join(encoded.split()), validate=True)
         except binascii.Error as error:
             raise BadInputError("must be base64 text") from error
-        return cls(data=data, fit=_checked_fit(fit))
+        return cls(data=data, fit=checked_fit(fit))
 
     @classmethod
     def from_url(cls, url: str) -> ImageInput:
@@ -160,7 +160,12 @@ def _is_pillow_image(kind: type) -> bool:
     return (kind.__module__, kind.__name__) == ("PIL.Image", "Image")
 
 
-def _checked_fit(fit: int | None) -> int | None:
+def checked_fit(fit: int | None) -> int | None:
+    """Return *fit*.
+
+    Raises:
+        BadInputError: it is neither None nor a length in pixels that the service takes.
+    """
     in_range = isinstance(fit, int) and not isinstance(fit, bool) and 1 <= fit <= MAX_SIDE
     if fit is None or in_range:
         return fit

@@ -18,7 +18,7 @@ from ppinfra_async._client import Client
 from ppinfra_async.batch._batch import Batch, BatchStoppedError
 from ppinfra_async.batch._manifest import Manifest
 from ppinfra_async.batch._output import OutputError
-from ppinfra_async.batch._plan import BadLine, Choices, ManifestError, Plan
+from ppinfra_async.batch._plan import BadLine, Choices, ManifestError, Plan, StoppedError
 from ppinfra_async.batch._progress import Listeners, Progress
 from ppinfra_async.batch._results import BatchSummary
 from ppinfra_async.journal import JournalError
@@ -36,6 +36,7 @@ __all__ = [
     "OutputError",
     "Plan",
     "Progress",
+    "StoppedError",
     "run_batch",
 ]
 
@@ -111,10 +112,9 @@ def _manifest(
     allow_dirs: Iterable[str | os.PathLike[str]],
     fit: int | None,
 ) -> Manifest:
-    allowed = [Path(allow) for allow in allow_dirs]
     if isinstance(manifest, str | os.PathLike):
         path = Path(manifest)
         return Manifest.from_file(
-            path, folder=Path(folder) if folder else None, allow_dirs=allowed, fit=fit
+            path, folder=Path(folder) if folder else None, allow_dirs=allow_dirs, fit=fit
         )
-    return Manifest.from_objects(manifest, Path(folder or "."), allow_dirs=allowed, fit=fit)
+    return Manifest.from_objects(manifest, Path(folder or "."), allow_dirs=allow_dirs, fit=fit)

@@ -6,11 +6,13 @@ Everything here blocks: planning runs in the journal's thread.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from attrs import field, frozen
+from attrs import frozen
 
 from ppinfra_async._sansio.manifest import (
     LONGEST_LINE,
@@ -21,8 +23,9 @@ from ppinfra_async._sansio.manifest import (
     read_job,
     read_line,
 )
+from ppinfra_async._showing import shown
 from ppinfra_async.errors import Violation
-from ppinfra_async.inputs import BadInputError, ImageInput
+from ppinfra_async.inputs import BadInputError, ImageInput, checked_fit
 from ppinfra_async.requests import Request
 from ppinfra_async.requests._base import pictures_of
 
@@ -47,12 +50,19 @@ class Manifest:
     lines: Callable[[], Iterable[Line]]
     allow_dirs: tuple[Path, ...] = ()
     fit: int | None = None
-    _roots: tuple[str, ...] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        """Resolve the folders once."""
-        roots = tuple(os.path.realpath(root) for root in (self.folder, *self.allow_dirs))
-        object.__setattr__(self, "_roots", roots)
+        """Hold ``fit`` against what it may be.
+
+        Raises:
+            ValueError: it makes no sense.
+        """
+        checked_fit(self.fit)
+
+    @cached_property
+    def _roots(self) -> tuple[str, ...]:
+        # Not when it is made, which is on the event loop: a folder may be on a slow drive.
+        return tuple(os.path.realpath(root) for root in (self.folder, *self.allow_dirs))
 
     @classmethod
     def from_file(
@@ -60,15 +70,19 @@ class Manifest:
         path: Path,
         *,
         folder: Path | None = None,
-        allow_dirs: Iterable[Path] = (),
+        allow_dirs: Iterable[str | os.PathLike[str]] = (),
         fit: int | None = None,
     ) -> Manifest:
-        """Take a file of JSON lines. Nothing is read yet."""
+        """Take a file of JSON lines. Nothing is read yet.
+
+        Raises:
+            TypeError, ValueError: an argument makes no sense.
+        """
         return cls(
             name=str(path),
             folder=folder or path.parent,
             lines=lambda: _lines_of_file(path),
-            allow_dirs=tuple(allow_dirs),
+            allow_dirs=_folders(allow_dirs),
             fit=fit,
         )
 
@@ -78,22 +92,25 @@ class Manifest:
         objects: Iterable[Mapping[str, Any]],
         folder: Path,
         *,
-        allow_dirs: Iterable[Path] = (),
+        allow_dirs: Iterable[str | os.PathLike[str]] = (),
         fit: int | None = None,
         name: str = "job",
     ) -> Manifest:
         """Take objects as they would stand on lines.
 
         Raises:
-            TypeError: for an iterator, which can be read once only.
+            TypeError: for an iterator, which can be read once only, and for a single object.
+            ValueError: *fit* makes no sense.
         """
+        if isinstance(objects, Mapping):
+            raise TypeError("That is one object: give a list of such.")
         if iter(objects) is objects:
             raise TypeError("An iterator can be read once only: give a list, or a manifest file.")
         return cls(
             name=name,
             folder=folder,
             lines=lambda: enumerate(objects, start=1),
-            allow_dirs=tuple(allow_dirs),
+            allow_dirs=_folders(allow_dirs),
             fit=fit,
         )
 
@@ -106,6 +123,9 @@ class Manifest:
         if isinstance(content, bytes) and not content.strip():
             return None
         tree = read_line(content) if isinstance(content, bytes) else content
+        if not isinstance(tree, Mapping):
+            # What somebody has in a list may be anything, whatever its type says.
+            raise BadLineError(f"is not an object with the fields of a request, got {shown(tree)}")
         return read_job(tree, self._picture)
 
     def request_again(self, tree: Mapping[str, Any]) -> Request:
@@ -149,11 +169,21 @@ class Manifest:
         )
 
 
+def _folders(given: object) -> tuple[Path, ...]:
+    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+        # Its letters would each be a folder, and the first one of most is "/": everything.
+        raise TypeError("allow_dirs must be several folders, such as [folder], not one text.")
+    return tuple(Path(folder) for folder in given)
+
+
 def _is_inside(real: str, root: str) -> bool:
     return real == root or real.startswith(root.rstrip(os.sep) + os.sep)
 
 
 def _lines_of_file(path: Path) -> Iterator[Line]:
+    if not stat.S_ISREG(path.stat().st_mode):
+        # It is read twice, and a pipe cannot be: then there would be no jobs, or a wait for ever.
+        raise OSError("it is not a regular file; write a pipe's lines to one first")
     with path.open("rb") as file:
         number = 0
         while raw := file.readline(LONGEST_LINE + 1):
