@@ -12,6 +12,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
+from pathlib import PurePath
 from types import UnionType
 from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
 
@@ -51,6 +52,17 @@ class ManifestJob:
     key: str | None
     request: Request
     tree: dict[str, Any]
+
+    @property
+    def source(self) -> str | None:
+        """The path of its source picture, as it stands there; None where there is none."""
+        source = self.tree.get("image")
+        return source if isinstance(source, str) else None
+
+    @property
+    def name(self) -> str:
+        """What its files are called after: its key, else its source picture."""
+        return self.key or PurePath(self.source or "job").stem
 
 
 @frozen(kw_only=True)

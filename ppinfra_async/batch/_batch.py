@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -102,8 +103,10 @@ class Batch:
 
         Raises:
             ManifestError: with every bad line.
-            JournalError: the journal that is there cannot be used.
+            JournalError: the journal that is there cannot be used, or is gone.
+            StoppedError: ``stop`` was called.
         """
+        await anyio.to_thread.run_sync(_refuse_lost_journal, self.folder)
         async with self.journal(self.folder / JOURNAL, is_to_be_kept=False) as journal:
             try:
                 await self._planned(journal, check=True)
@@ -118,6 +121,7 @@ class Batch:
             ManifestError: lines are bad; nothing was sent.
             JournalError: the journal cannot be used; nothing was sent.
             OutputError: the folder cannot be written; nothing was sent.
+            StoppedError: ``stop`` was called before all lines were read; nothing was sent.
             BatchStoppedError: something stopped all of it; its cause says what.
         """
         await anyio.to_thread.run_sync(open_output, self.folder)
@@ -158,6 +162,7 @@ class Batch:
 
     async def _planned(self, journal: Journal, *, check: bool) -> Plan:
         loop = asyncio.get_running_loop()
+        left = threading.Event()
 
         def on_loop(callback: Callable[[Any], None], value: Any) -> None:
             with suppress(RuntimeError):
@@ -168,13 +173,13 @@ class Batch:
             choices=self.choices,
             on_bad_line=partial(on_loop, self.on_bad_line),
             on_progress=partial(on_loop, self.on_lines),
-            is_stopped=lambda: self._is_stopped,
+            is_stopped=lambda: self._is_stopped or left.is_set(),
         )
         try:
             plan = await journal.write(planner.check if check else planner.plan)
         except BaseException:
             # A caller that was cancelled does not wait for a million lines.
-            self._is_stopped = True
+            left.set()
             raise
         self.plan = plan
         return plan

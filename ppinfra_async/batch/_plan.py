@@ -1,8 +1,9 @@
 """Finds every line's job in the journal, or plans it there; refuses to send anything.
 
 All of it is one transaction: when any line is bad, the journal is as it was. A line's job is found
-by its key, else by the digest of its request: the first job with that digest that no other line of
-this run has, and that no key of this manifest belongs to. So lines may come, go and change places.
+by its key, else by the digest of its request: a job with that digest that no other line of this run
+has, and that no key of this manifest belongs to; the furthest one first, so that a line that goes
+costs nothing. Lines with a key choose first. So lines may come, go and change places.
 Everything here blocks: it runs in the journal's thread.
 """
 
@@ -12,7 +13,7 @@ import json
 import sqlite3
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
-from pathlib import Path
+from itertools import chain
 from typing import Any
 
 from attrs import define, field, frozen
@@ -31,7 +32,6 @@ _REMEMBERED = 1000
 
 _LOOKED_AT = 4096
 """Pictures that are remembered as good."""
-
 
 _Known = tuple[int, JobState, bytes]
 
@@ -60,6 +60,9 @@ class ManifestError(Exception):
 
 class StoppedError(Exception):
     """A person stopped the planning; nothing was planned."""
+
+    def __init__(self) -> None:
+        super().__init__("Stopped while the lines were read. Nothing was sent or paid.")
 
 
 @frozen(kw_only=True)
@@ -154,6 +157,7 @@ class _Planning:
     jobs: int = 0
     new: int = 0
     to_send: int = 0
+    are_all_keyed: bool = True
     bad_count: int = 0
     bad: list[BadLine] = field(factory=list)
     images: dict[str, int] = field(factory=dict)
@@ -163,9 +167,11 @@ class _Planning:
     def plan(self) -> Plan:
         crashed = mend_after_crash(self.connection)
         self.run = last_run(self.connection) + 1
-        _make_temporary_tables(self.connection)
-        self._collect_keys()
-        for number, job in self._jobs():
+        self.connection.execute(
+            "CREATE TEMP TABLE IF NOT EXISTS keys (key TEXT PRIMARY KEY, line INT)"
+        )
+        self.connection.execute("DELETE FROM temp.keys")
+        for number, job in chain(self._jobs_with_key(), self._jobs_without_key()):
             self._line(number, job)
         self._refuse_bad_lines()
         return Plan(
@@ -180,32 +186,38 @@ class _Planning:
 
     # --- the lines ---
 
-    def _collect_keys(self) -> None:
+    def _jobs_with_key(self) -> Iterator[tuple[int, ManifestJob]]:
         """Note every key with its line, so that no line without one takes a job with one."""
-        for number, content in self._lines():
-            try:
-                job = self.planner.manifest.job(content)
-            except BadLineError as error:
-                self._note_bad(number, str(error))
-                continue
-            if job is None or job.key is None:
+        for number, job in self._jobs(self._note_bad):
+            if job.key is None:
+                self.are_all_keyed = False
                 continue
             first = self.connection.execute(
                 "INSERT INTO temp.keys VALUES (?, ?) ON CONFLICT DO NOTHING RETURNING line",
                 (job.key, number),
             ).fetchone()
-            if first is None:
-                (line,) = self.connection.execute(
-                    "SELECT line FROM temp.keys WHERE key = ?", (job.key,)
-                ).fetchone()
-                self._note_bad(number, f"key: {job.key!r} stands on line {line} already")
+            if first is not None:
+                yield number, job
+                continue
+            (line,) = self.connection.execute(
+                "SELECT line FROM temp.keys WHERE key = ?", (job.key,)
+            ).fetchone()
+            self._note_bad(number, f"key: {job.key!r} stands on line {line} already")
 
-    def _jobs(self) -> Iterator[tuple[int, ManifestJob]]:
+    def _jobs_without_key(self) -> Iterator[tuple[int, ManifestJob]]:
+        if self.are_all_keyed:
+            return
+        # What is bad was told the first time.
+        for number, job in self._jobs(lambda *_: None):
+            if job.key is None:
+                yield number, job
+
+    def _jobs(self, on_bad: Callable[[int, str], None]) -> Iterator[tuple[int, ManifestJob]]:
         for number, content in self._lines():
             try:
                 job = self.planner.manifest.job(content)
-            except BadLineError:
-                # Told the first time.
+            except BadLineError as error:
+                on_bad(number, str(error))
                 continue
             if job is not None:
                 yield number, job
@@ -238,6 +250,7 @@ class _Planning:
     def _refuse_bad_lines(self) -> None:
         if not self.bad_count:
             return
+        self.bad.sort(key=lambda line: line.number)
         first = "; ".join(f"line {line.number}: {line.message}" for line in self.bad[:3])
         more = f" (and {self.bad_count - 3} more)" if self.bad_count > 3 else ""
         raise ManifestError(
@@ -277,9 +290,11 @@ class _Planning:
         elif self._is_wanted_again(state):
             begin_again(self.connection, row, Move.AGAIN)
             state = JobState.PLANNED
+        # The same request may be written in another way now, with other paths to the same pictures.
         self.connection.execute(
-            "UPDATE jobs SET run = ?, position = ?, key = coalesce(key, ?) WHERE id = ?",
-            (self.run, number, job.key, row),
+            "UPDATE jobs SET run = ?, position = ?, key = coalesce(key, ?), line = ?, source = ? "
+            "WHERE id = ?",
+            (self.run, number, job.key, _as_json(job.tree), job.source, row),
         )
         return state
 
@@ -302,18 +317,21 @@ class _Planning:
             digest=digest,
             occurrence=_occurrence(self.connection, digest),
             line=_as_json(job.tree),
-            source=_source_of(job),
+            source=job.source,
             images=job.request.images_asked,
         )
 
     def _plan_new(self, number: int, job: ManifestJob, digest: bytes) -> None:
-        stem = free_stem(safe_stem(_name_of(job)), self.stems, self._is_taken)
+        if len(self.stems) > _LOOKED_AT:
+            # Where to go on counting; without it the count begins at 2 again, which is only slower.
+            self.stems.clear()
+        stem = free_stem(safe_stem(job.name), self.stems, self._is_taken)
         self.connection.execute(
             "INSERT INTO jobs (key, digest, occurrence, state, stem, folded, line, source, images, "
             "position, run) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 job.key, digest, _occurrence(self.connection, digest), JobState.PLANNED, stem,
-                stem.casefold(), _as_json(job.tree), _source_of(job), job.request.images_asked,
+                stem.casefold(), _as_json(job.tree), job.source, job.request.images_asked,
                 number, self.run,
             ),
         )  # fmt: skip
@@ -342,11 +360,6 @@ class _Planning:
             self.good.popitem(last=False)
 
 
-def _make_temporary_tables(connection: sqlite3.Connection) -> None:
-    connection.execute("CREATE TEMP TABLE IF NOT EXISTS keys (key TEXT PRIMARY KEY, line INTEGER)")
-    connection.execute("DELETE FROM temp.keys")
-
-
 def _find(
     connection: sqlite3.Connection, run: int, key: str | None, digest: bytes
 ) -> _Known | None:
@@ -363,7 +376,8 @@ def _find(
         free = "(key IS NULL OR key NOT IN (SELECT key FROM temp.keys))"
     row = connection.execute(
         f"SELECT id, state, digest FROM jobs WHERE digest = ? AND run <> ? AND {free} "  # noqa: S608  # ours
-        "ORDER BY key IS NOT NULL, occurrence LIMIT 1",
+        "ORDER BY CASE state WHEN 'done' THEN 0 WHEN 'submitted' THEN 1 WHEN 'in doubt' THEN 2 "
+        "WHEN 'planned' THEN 3 ELSE 4 END, key IS NOT NULL, occurrence LIMIT 1",
         (digest, run),
     ).fetchone()
     return None if row is None else (row[0], JobState(row[1]), row[2])
@@ -379,18 +393,6 @@ def _occurrence(connection: sqlite3.Connection, digest: bytes) -> int:
 def _identity(picture: Any) -> Hashable:
     status = picture.path.stat()
     return str(picture.path), status.st_size, status.st_mtime_ns, picture.fit
-
-
-def _name_of(job: ManifestJob) -> str:
-    if job.key is not None:
-        return job.key
-    source = _source_of(job)
-    return Path(source).stem if source else "job"
-
-
-def _source_of(job: ManifestJob) -> str | None:
-    source = job.tree.get("image")
-    return source if isinstance(source, str) else None
 
 
 def _as_json(tree: dict[str, Any]) -> str:
