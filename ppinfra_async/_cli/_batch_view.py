@@ -67,13 +67,10 @@ class BatchView:
 
 def counts(progress: Progress) -> str:
     """Return how many jobs are where."""
-    waiting = (
-        progress.count(JobState.PLANNED, JobState.SENDING, JobState.SUBMITTED) - progress.begun
-    )
     return (
         f"{progress.count(JobState.DONE)} done, {progress.count(JobState.FAILED)} failed, "
-        f"{progress.count(JobState.IN_DOUBT)} in doubt, {progress.begun} under way, "
-        f"{max(0, waiting)} waiting"
+        f"{progress.count(JobState.IN_DOUBT)} in doubt, {progress.count(JobState.SUBMITTED)} under way, "
+        f"{progress.count(JobState.PLANNED, JobState.SENDING)} waiting"
     )
 
 

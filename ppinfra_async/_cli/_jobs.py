@@ -19,6 +19,7 @@ from ppinfra_async._bulk import for_each
 from ppinfra_async._cli._messages import UnwritableError
 from ppinfra_async._cli._saving import Folder
 from ppinfra_async._client import Client
+from ppinfra_async._job_tools import JobTools
 from ppinfra_async._sansio.stops import dooms_all, unsent_because_of
 from ppinfra_async._task import Task
 from ppinfra_async.errors import PPInfraError
@@ -187,9 +188,17 @@ class Runner:
         job.state, job.ended = ("failed" if job.error else "done"), True
         self.on_end(job)
 
+    @property
+    def _tools(self) -> JobTools:
+        return self.client._job_tools  # noqa: SLF001  # ours: what runs of many jobs use
+
     def _judged(self, job: Job, error: Exception) -> Exception:
-        if self._unsent is None:
-            self._unsent = self._reason_to_send_no_more(error)
+        if self._unsent is not None and isinstance(error, errors.NotSentError):
+            # It was withdrawn before its turn.
+            return copy.copy(self._unsent)
+        if self._unsent is None and (reason := self._reason_to_send_no_more(error)):
+            self._unsent = reason
+            self._tools.withdraw(self, lambda _: True)
         if isinstance(error, errors.TaskNotFoundError) and job.request is not None:
             return _forgotten(error)
         if isinstance(error, errors.IncompleteResultError) and error.result is not None:
@@ -226,7 +235,7 @@ class Runner:
             await self._hear_of(job, task)
             return task
         self._move(job, "sending")
-        task = await self.client.submit(job.request)
+        task = await self._tools.submit(job.request, owner=self)
         job.task_id = task.id
         self._by_task[task.id] = job
         self._move(job, "sent")

@@ -21,7 +21,6 @@ class Progress:
     Attributes:
         jobs: Of this run, by their state at its beginning and as they move; ``sending`` counts as
             planned, since it lasts a moment.
-        begun: Jobs under way.
         pictures: Written in this run.
         images: That were to be sent when the run began.
         images_left: Of those, not yet sent.
@@ -30,7 +29,6 @@ class Progress:
     """
 
     jobs: dict[JobState, int] = field(factory=dict)
-    begun: int = 0
     pictures: int = 0
     images: int = 0
     images_left: int = 0

@@ -133,11 +133,7 @@ class BatchRun:
 
     async def _work(self) -> None:
         while (asked := await self._next()) is not None:
-            self.progress.begun += 1
-            try:
-                await self._one(*asked)
-            finally:
-                self.progress.begun -= 1
+            await self._one(*asked)
 
     async def _next(self) -> _Asked | None:
         async with self._reading:

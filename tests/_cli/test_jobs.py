@@ -9,7 +9,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from ppinfra_async import Client, ImageInput, Img2Img, Timeouts, errors
+from ppinfra_async import Client, ImageInput, Img2Img, Limits, Timeouts, errors
 from ppinfra_async._cli._jobs import Job, Runner
 from ppinfra_async._cli._messages import ExitCode, exit_code, sentence
 from ppinfra_async._cli._saving import Folder
@@ -175,6 +175,25 @@ async def test_a_disk_that_refuses_stops_what_is_not_sent_yet(
         (errors.NotSentError, "no")
     }
     assert "could not be written" in str(unsent[0])
+
+
+async def test_what_waits_for_the_quota_is_withdrawn_when_nothing_can_be_written(
+    simulator: Simulator, tmp_path: Path, job: Any
+) -> None:
+    """Jobs in the queue of the quota are neither uploaded nor paid, and say why."""
+    jobs = [job() for _ in range(20)]
+    async with Client(
+        simulator.api_key,
+        base_url=simulator.url,
+        polling=FAST_POLLING,
+        limits=Limits(images_per_minute=2),
+    ) as client:
+        await Runner(client, Folder(tmp_path / "not there")).run(jobs)
+
+    assert simulator.counters.submit_starts == 2
+    unsent = [one.error for one in jobs if one.task_id is None]
+    assert len(unsent) == 18
+    assert all("could not be written" in str(error) for error in unsent)
 
 
 async def test_a_task_of_ours_that_is_gone_is_paid_and_not_here(runner: Runner, job: Any) -> None:

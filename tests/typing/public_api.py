@@ -23,6 +23,7 @@ from ppinfra_async import (
     TaskStatus,
     TaskUpdate,
 )
+from ppinfra_async.batch import BatchSummary, run_batch
 from ppinfra_async.requests import Request
 
 
@@ -66,6 +67,12 @@ async def use(client: Client, request: Img2Img) -> None:
     assert_type(outcomes, list[Outcome])
     assert_type(outcomes[0].error, PPInfraError | None)
     assert_type(outcomes[0].result, TaskResult)
+    async with client.map([request], max_in_flight=3, ordered=True, decode=False) as stream:
+        async for outcome in stream:
+            assert_type(outcome, Outcome)
+            assert_type(outcome.task_id, str | None)
+    summary = await run_batch(client, "jobs.jsonl", Path("out"), max_images=10)
+    assert_type(summary, BatchSummary)
     async for model in client.models(types="lora"):
         assert_type(model, Model)
 
