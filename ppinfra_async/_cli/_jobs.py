@@ -195,6 +195,7 @@ class Runner:
     def _judged(self, job: Job, error: Exception) -> Exception:
         if self._unsent is not None and isinstance(error, errors.NotSentError):
             # It was withdrawn before its turn.
+            job.began = None
             return copy.copy(self._unsent)
         if self._unsent is None and (reason := self._reason_to_send_no_more(error)):
             self._unsent = reason
