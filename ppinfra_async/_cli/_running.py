@@ -27,7 +27,7 @@ class Ending:
     Attributes:
         code: DONE, INTERRUPTED, TERMINATED, HUNG_UP, or what an error that nobody caught stands for.
         error: That error.
-        stopped_by: What to end with after a signal that stopped the work, other than Ctrl-C.
+        stopped_by: What to end with after a signal that stopped the work.
     """
 
     code: ExitCode = ExitCode.DONE
@@ -50,6 +50,9 @@ def run(
     async def everything() -> None:
         # Not every system knows these signals, and only the main thread may listen to any.
         with suppress(NotImplementedError, ValueError, RuntimeError, AttributeError):
+            # asyncio's own handler raises the second one in the middle of whatever is running, which
+            # may be the bookkeeping of a cancellation.
+            _cancel_on(signal.SIGINT, ExitCode.INTERRUPTED, ending)
             _cancel_on(signal.SIGTERM, ExitCode.TERMINATED, ending)
             _cancel_on(signal.SIGHUP, ExitCode.HUNG_UP, ending)
         async with anyio.create_task_group() as group:
@@ -121,9 +124,16 @@ def _cancel_on(number: signal.Signals, code: ExitCode, ending: Ending) -> None:
         # As `nohup` wants it.
         return
 
+    left = 2
+
     def cancel() -> None:
+        nonlocal left
         ending.stopped_by = code
         task.cancel()
+        left -= 1
+        if number is signal.SIGINT and not left:
+            # Should even that not end it, a third one does.
+            asyncio.get_running_loop().remove_signal_handler(number)
 
     asyncio.get_running_loop().add_signal_handler(number, cancel)
 

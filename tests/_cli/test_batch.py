@@ -378,15 +378,18 @@ def test_second_interrupt_leaves_at_once_and_loses_nothing(
     manifest = write(folder / "jobs.jsonl", [line("only")])
     service.faults.order("poll", Fault.delay(600), times=None)
     process = start("batch", manifest, "--out", "out", cwd=folder)
-    while service.counters.polls == 0:
-        assert process.poll() is None
-    process.send_signal(signal.SIGINT)
-    assert process.stderr is not None
-    for text in process.stderr:
-        if text.startswith("Stopping"):
-            break
-    process.send_signal(signal.SIGINT)
-    left = finish(process)
+    try:
+        while service.counters.polls == 0:
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        for text in process.stderr:
+            if text.startswith("Stopping"):
+                break
+        process.send_signal(signal.SIGINT)
+        left = finish(process)
+    finally:
+        process.kill()
     service.faults.clear()
     done = batch(manifest, "--out", "out")
 
