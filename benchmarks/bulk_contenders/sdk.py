@@ -1,0 +1,69 @@
+# /// script
+# dependencies = ["novita-client==0.7.1", "dataclass-wizard<0.27"]
+# ///
+"""What does the vendor family's SDK cost, in as many threads as there are jobs in flight?
+
+A client per thread, as its session keeps ten connections only. `sdk` lets it download, which makes a
+pool of threads and a connection per picture; `sdk-lean` downloads beside it with a session per thread.
+"""
+
+from __future__ import annotations
+
+import base64
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+
+import requests
+from measure import MODEL, SIDE, Tally, Work, compete
+from novita_client import NovitaClient, settings
+from PIL import Image
+
+
+def run(work: Work) -> Tally:
+    tally = Tally()
+    mine = threading.local()
+    # Read at every pause, so that setting it here is enough.
+    settings.DEFAULT_POLL_INTERVAL = work.interval
+
+    def start() -> None:
+        mine.client = NovitaClient(work.key, work.url)
+        mine.storage = requests.Session()
+
+    def one(number: int) -> tuple[int, int] | Exception:
+        try:
+            result = mine.client.img2img_v3(
+                model_name=MODEL,
+                input_image=str(work.picture),
+                prompt=f"job {number}",
+                image_num=1,
+                width=SIDE,
+                height=SIDE,
+                steps=20,
+                guidance_scale=7.5,
+                sampler_name="Euler a",
+                response_image_type="png",
+                download_images=work.contender == "sdk",
+            )
+            picture = Image.open(BytesIO(data_of(result)))
+            picture.load()
+            return picture.size
+        except Exception as error:  # counted
+            return error
+
+    def data_of(result: object) -> bytes:
+        if work.contender == "sdk":
+            return base64.b64decode(result.images_encoded[0])
+        return mine.storage.get(result.images[0].image_url, timeout=30).content
+
+    with ThreadPoolExecutor(work.in_flight, initializer=start) as pool:
+        for ended in pool.map(one, range(work.jobs)):
+            if isinstance(ended, Exception):
+                tally.fell(ended)
+            else:
+                tally.succeeded(ended)
+    return tally
+
+
+if __name__ == "__main__":
+    compete(run, ("novita-client", "dataclass-wizard", "requests", "pillow"))
