@@ -51,11 +51,11 @@ async def run(work: Work) -> Tally:
     limit = asyncio.Semaphore(work.in_flight)
     headers = {"Authorization": f"Bearer {work.key}"}
 
-    def session(**options: object) -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), **options)
+    def session(sent: dict[str, str] | None = None) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), headers=sent)
 
     # The storage refuses the key, so pictures have a session of their own.
-    async with session(headers=headers) as api, session() as storage:
+    async with session(headers) as api, session() as storage:
 
         async def one(number: int) -> None:
             async with limit:
