@@ -21,9 +21,11 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version
+from typing import Any
 
 import aiohttp
 import orjson
+from yarl import URL
 
 from ppinfra_async import Client, ImageInput, Img2Img, Polling
 from ppinfra_async.testing import simulator_process
@@ -71,6 +73,11 @@ def body_of(picture: bytes) -> dict[str, object]:
     }
 
 
+def address_of(answer: Any) -> URL:
+    """Return the picture's address as it came: aiohttp would quote it anew, and break its signature."""
+    return URL(answer["images"][0]["image_url"], encoded=True)
+
+
 async def bare(url: str, key: str, tasks: int) -> None:
     """Make the same calls with nothing but aiohttp and orjson: the floor."""
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
@@ -93,7 +100,8 @@ async def bare(url: str, key: str, tasks: int) -> None:
                         answer = orjson.loads(await reply.read())
                     if answer["task"]["status"] == "TASK_STATUS_SUCCEED":
                         break
-                async with session.get(answer["images"][0]["image_url"]) as reply:
+                async with session.get(address_of(answer)) as reply:
+                    assert reply.status == 200
                     assert await reply.read()
 
         await run_workers(work, tasks)
@@ -117,7 +125,8 @@ async def naive(url: str, key: str, tasks: int) -> None:
                         answer = json.loads(await reply.text())
                     if answer["task"]["status"] == "TASK_STATUS_SUCCEED":
                         break
-                async with images.get(answer["images"][0]["image_url"]) as reply:
+                async with images.get(address_of(answer)) as reply:
+                    assert reply.status == 200
                     assert await reply.read()
 
         await asyncio.gather(*(one() for _ in range(tasks)))

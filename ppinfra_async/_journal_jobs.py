@@ -102,7 +102,7 @@ def jobs(
         parameters,
     )
     for row in rows:
-        yield _job(row, _pictures(connection, row[0]))
+        yield _job(row, pictures(connection, row[0]))
 
 
 def _job(row: tuple[Any, ...], found: tuple[PictureRecord, ...]) -> JobRecord:
@@ -114,7 +114,8 @@ def _job(row: tuple[Any, ...], found: tuple[PictureRecord, ...]) -> JobRecord:
     return JobRecord(**named, pictures=found)
 
 
-def _pictures(connection: sqlite3.Connection, job: int) -> tuple[PictureRecord, ...]:
+def pictures(connection: sqlite3.Connection, job: int) -> tuple[PictureRecord, ...]:
+    """Return what is on the disk of a job, or about to be."""
     rows = connection.execute(
         "SELECT number, name, size, sha256, width, height FROM pictures WHERE job = ? ORDER BY number",
         (job,),
