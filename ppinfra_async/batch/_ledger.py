@@ -54,7 +54,7 @@ class JobLedger:
         self.progress.moved(before, JobState.SUBMITTED)
         self.progress.accepted(self.job.images, anyio.current_time())
         # Told at once: whatever happens to the journal, a person has seen the id.
-        self.listeners.on_sent(self.job, task_id)
+        self.listeners.sent(self.job, task_id)
         try:
             await self.journal.write(
                 partial(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,8 @@ from attrs import define, field
 
 from ppinfra_async._journal_jobs import JobRecord
 from ppinfra_async._sansio.job import JobState
+
+_log = logging.getLogger("ppinfra_async")
 
 _WINDOW = 60.0
 
@@ -44,17 +47,21 @@ class Progress:
 
     def accepted(self, images: int, now: float) -> None:
         """Note that the service took so many images."""
+        self._forget(now)
         self._accepted.append((now, images))
         self.images_left -= images
 
     def images_per_minute(self, now: float) -> float:
         """Return the pace of the last minute, on the loop's clock."""
-        while self._accepted and self._accepted[0][0] <= now - _WINDOW:
-            self._accepted.popleft()
+        self._forget(now)
         seconds = min(_WINDOW, now - self.began)
         if seconds <= 0:
             return 0.0
         return sum(images for _, images in self._accepted) * 60 / seconds
+
+    def _forget(self, now: float) -> None:
+        while self._accepted and self._accepted[0][0] <= now - _WINDOW:
+            self._accepted.popleft()
 
     @property
     def total(self) -> int:
@@ -74,6 +81,8 @@ def _ignore(*_: object) -> None:
 class Listeners:
     """Who is told what happens, on the event loop; each must return at once.
 
+    What one of them raises is logged, and the work goes on.
+
     Attributes:
         on_sent: A job was accepted: it, and its task id.
         on_picture: A picture is on the disk: its job and its path.
@@ -83,3 +92,22 @@ class Listeners:
     on_sent: Callable[[JobRecord, str], None] = _ignore
     on_picture: Callable[[JobRecord, Path], None] = _ignore
     on_end: Callable[[JobRecord, JobState, Exception | None], None] = _ignore
+
+    def sent(self, job: JobRecord, task_id: str) -> None:
+        """Tell that a job was accepted."""
+        _tell(self.on_sent, job, task_id)
+
+    def picture(self, job: JobRecord, path: Path) -> None:
+        """Tell that a picture is on the disk."""
+        _tell(self.on_picture, job, path)
+
+    def end(self, job: JobRecord, state: JobState, error: Exception | None) -> None:
+        """Tell that a job has come to rest."""
+        _tell(self.on_end, job, state, error)
+
+
+def _tell(listener: Callable[..., None], *what: object) -> None:
+    try:
+        listener(*what)
+    except Exception:  # a paid job must not die of who only listens
+        _log.exception("A listener of the batch raised; the work goes on")

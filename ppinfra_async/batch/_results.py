@@ -104,7 +104,8 @@ def summarize(
         images_paid=paid,
         images_in_doubt=in_doubt,
         images_left=states.get(JobState.PLANNED, (0, 0))[1],
-        is_capped=is_capped,
+        # A refusal may have made room again for what the cap had kept back.
+        is_capped=is_capped and JobState.PLANNED in states,
         doubtful=tuple(job.label for job in doubtful),
         gone=int(gone),
     )

@@ -21,6 +21,7 @@ from ppinfra_async._job_tools import JobTools
 from ppinfra_async._journal_jobs import CapReachedError, JobRecord, PictureRecord
 from ppinfra_async._sansio.flow import Flow, bytes_expected
 from ppinfra_async._sansio.job import JobState
+from ppinfra_async._sansio.manifest import BadLineError
 from ppinfra_async._sansio.outage import Outage
 from ppinfra_async._sansio.stops import Stops
 from ppinfra_async._task import Task
@@ -52,7 +53,7 @@ _LATER = (
 """Errors after which a job stays what it is: the next run goes on with it."""
 
 
-_Asked = tuple[JobRecord, Request]
+_Asked = tuple[JobRecord, Request | errors.InvalidRequestError]
 """A job and what it asks."""
 
 _Pictures = dict[int, PictureRecord]
@@ -154,7 +155,7 @@ class BatchRun:
         def read(connection: sqlite3.Connection) -> list[_Asked]:
             found = records.jobs(connection, where, parameters, order="position", most=_PAGE)
             # Here, because it looks at folders, which must not be done on the event loop.
-            return [(job, self.manifest.request_again(job.line)) for job in found]
+            return [(job, self._request_of(job)) for job in found]
 
         found = await self.journal.write(read)
         self._page.extend(found)
@@ -163,6 +164,13 @@ class BatchRun:
         else:
             self._phase = JobState.PLANNED if phase is JobState.SUBMITTED else None
             self._position = -1
+
+    def _request_of(self, job: JobRecord) -> Request | errors.InvalidRequestError:
+        try:
+            return self.manifest.request_again(job.line)
+        except BadLineError as error:
+            # It was good when it was planned; a picture has become a link to elsewhere since.
+            return errors.InvalidRequestError(f"The job cannot be sent any more: {error}.")
 
     def _may_begin(self, job: JobRecord) -> bool:
         if job.task_id is not None:
@@ -178,7 +186,10 @@ class BatchRun:
 
     # --- one job ---
 
-    async def _one(self, job: JobRecord, request: Request) -> None:
+    async def _one(self, job: JobRecord, request: Request | errors.InvalidRequestError) -> None:
+        if isinstance(request, errors.InvalidRequestError):
+            await self._note(job, None, request)
+            return
         try:
             task = await self._task_of(job, request)
             if task is not None:
@@ -187,7 +198,7 @@ class BatchRun:
             await self._note(job, request, error)
         except (JournalError, OutputError) as error:
             self._end_early(error)
-            self.listeners.on_end(job, job.state, error)
+            self.listeners.end(job, job.state, error)
 
     async def _task_of(self, job: JobRecord, request: Request) -> Task | None:
         if job.task_id is not None:
@@ -233,13 +244,13 @@ class BatchRun:
         with anyio.move_on_after(pause):
             await self._stopped.wait()
 
-    async def _note(self, job: JobRecord, request: Request, error: PPInfraError) -> None:
+    async def _note(self, job: JobRecord, request: Request | None, error: PPInfraError) -> None:
         """Record how a job came to rest that is not done."""
         self._learn(error, request)
         state = await self._record(job, error)
-        self.listeners.on_end(job, state, error)
+        self.listeners.end(job, state, error)
 
-    def _learn(self, error: PPInfraError, request: Request) -> None:
+    def _learn(self, error: PPInfraError, request: Request | None) -> None:
         if self._stops.note(error, request):
             self.tools.withdraw(self, self._stops.reason)
         if self._stops.doom is not None:
@@ -300,7 +311,7 @@ class BatchRun:
             )
         )
         self.progress.moved(JobState.SUBMITTED, JobState.DONE)
-        self.listeners.on_end(evolve(job, pictures=tuple(known.values())), JobState.DONE, None)
+        self.listeners.end(evolve(job, pictures=tuple(known.values())), JobState.DONE, None)
 
     async def _hold(self, task: Task, links: int) -> int:
         """Wait until the pictures of a task may be in memory beside those of others."""
@@ -334,7 +345,7 @@ class BatchRun:
                 "paid is recorded, and nothing more is sent: mend that, then run the same command again."
             ) from error
         self.progress.pictures += 1
-        self.listeners.on_picture(job, self.folder / picture.name)
+        self.listeners.picture(job, self.folder / picture.name)
 
     async def _placed(self, job: JobRecord, picture: PictureRecord, data: bytes) -> bool:
         """Write a picture under a name that the journal knows first; False when it is taken."""
