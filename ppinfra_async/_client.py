@@ -22,7 +22,7 @@ from ppinfra_async._map import AT_ONCE, Items, OutcomeIterator, open_map, run_al
 from ppinfra_async._models import ModelIterator
 from ppinfra_async._origin import usable_base_url, usable_key
 from ppinfra_async._poller import Poller
-from ppinfra_async._submission import Ledger
+from ppinfra_async._submission import Ledger, Owner
 from ppinfra_async._submitter import Submitter
 from ppinfra_async._task import Task, TaskTools
 from ppinfra_async._transport import AiohttpTransport, MaskedText, Transport
@@ -354,7 +354,7 @@ class Client:
         request: Request,
         *,
         deadline: float = float("inf"),
-        owner: object = None,
+        owner: Owner | None = None,
         ledger: Ledger | None = None,
     ) -> Task:
         self._background.check()

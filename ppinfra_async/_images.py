@@ -42,6 +42,10 @@ _MAY_BE_SLOW = 60.0
 """Seconds after which a download has to have ``_SLOWEST`` bytes per second on average."""
 _SLOWEST = 1024
 
+# What Pillow decodes in some 50 µs.
+_TINY_PIXELS = 64 * 64
+_TINY_BYTES = 16 * 1024
+
 _EXPIRED = {403, 404, 410}
 
 _SAME_FORMAT = {
@@ -63,6 +67,8 @@ class Images:
         self._retries = retries
         self._draw = draw
         self._downloads = asyncio.Semaphore(_AT_ONCE)
+        # Pillow's import takes 70 ms, and its first use loads its plug-ins: not on the loop.
+        self._has_decoded = False
         self.threads = WorkerThreads(os.cpu_count() or 1)
 
     async def get(self, link: ImageLink, index: int, *, decode: bool) -> GeneratedImage:
@@ -112,9 +118,15 @@ class Images:
             raise _bad(error, index) from error
 
     async def _looked_at(self, data: bytes | str, *, decode: bool) -> _Looked:
-        if not decode and isinstance(data, bytes) and (plain := _look_at_once(data)):
-            return plain
-        return await self.threads.run(_look, data, decode)
+        if isinstance(data, bytes) and (plain := _look_at_once(data)):
+            if not decode:
+                return plain
+            if self._has_decoded and _is_tiny(plain):
+                # Takes less than to ask a thread for it.
+                return _look(data, True)
+        looked = await self.threads.run(_look, data, decode)
+        self._has_decoded = self._has_decoded or decode
+        return looked
 
     async def _download(self, url: str, index: int, *, decode: bool) -> _Looked:
         attempt = 0
@@ -140,6 +152,11 @@ class Images:
             if wait is None or not error.retryable:
                 raise error
             await anyio.sleep(wait)
+
+
+def _is_tiny(looked: _Looked) -> bool:
+    width, height = looked.header.size
+    return width * height <= _TINY_PIXELS and len(looked.data) <= _TINY_BYTES
 
 
 @frozen

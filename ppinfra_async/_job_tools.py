@@ -8,7 +8,7 @@ from typing import Protocol
 from attrs import frozen
 
 from ppinfra_async._background import Background
-from ppinfra_async._submission import Ledger
+from ppinfra_async._submission import Ledger, Owner
 from ppinfra_async._task import Task
 from ppinfra_async.errors import SubmitOutcomeUnknownError
 from ppinfra_async.requests import Request
@@ -18,7 +18,7 @@ class Submit(Protocol):
     """Sends a request for somebody who may withdraw it."""
 
     async def __call__(
-        self, request: Request, *, owner: object, ledger: Ledger | None = None
+        self, request: Request, *, owner: Owner, ledger: Ledger | None = None
     ) -> Task:
         """Return the handle of the paid task."""
         ...
@@ -31,7 +31,7 @@ class JobTools:
     Attributes:
         background: Where work that must not end with its caller lives.
         submit: See ``Submit``.
-        withdraw: Stops the submits of an owner for whose request there is a reason.
+        withdraw: Stops the submits that an owner objects to.
         handle: Makes the handle of a task that is known to be ours.
         set_aside: Keeps a task that nobody has taken yet; returns what claims it.
         report_lost: Tells of money in doubt that nobody else will hear of.
@@ -39,7 +39,7 @@ class JobTools:
 
     background: Background
     submit: Submit
-    withdraw: Callable[[object, Callable[[Request], object]], None]
+    withdraw: Callable[[Owner], None]
     handle: Callable[[str, Request], Task]
     set_aside: Callable[[Task], Callable[[], None]]
     report_lost: Callable[[SubmitOutcomeUnknownError], None]

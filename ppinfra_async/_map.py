@@ -83,6 +83,10 @@ class OutcomeIterator:
             self.take_back(outcome)
         self._outcomes.clear()
 
+    def objection(self, request: Request) -> PPInfraError | None:
+        """Return why a request of this map is not sent any more, or None; see ``Owner``."""
+        return self._stops.reason(request)
+
     def take_back(self, outcome: Outcome) -> None:
         """Keep what an outcome that nobody will see says of money."""
         if isinstance(outcome.error, SubmitOutcomeUnknownError):
@@ -211,7 +215,7 @@ class OutcomeIterator:
     def _note(self, error: PPInfraError, request: object) -> None:
         """Stop what would only get the same error; what may be paid goes on."""
         if self._stops.note(error, request):
-            self._tools.withdraw(self, self._stops.reason)
+            self._tools.withdraw(self)
             if self._stops.doom is not None:
                 self._pulling.cancel()
 

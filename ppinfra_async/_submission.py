@@ -14,6 +14,7 @@ from ppinfra_async._sansio.wire import HttpCall
 from ppinfra_async._transport import CommitPoint
 from ppinfra_async._uploads import Prepared
 from ppinfra_async.errors import NotSentError, PPInfraError, SubmitOutcomeUnknownError
+from ppinfra_async.requests import Request
 
 
 class Ledger(Protocol):
@@ -40,6 +41,14 @@ class Ledger(Protocol):
         ...
 
 
+class Owner(Protocol):
+    """Somebody with many submits, who may come to know that some of them make no sense."""
+
+    def objection(self, request: Request) -> PPInfraError | None:
+        """Return why *request* is not to be sent (any more), or None."""
+        ...
+
+
 @define(eq=False)
 class Submission:
     """One submit on its way.
@@ -56,7 +65,7 @@ class Submission:
         waited: Seconds it has waited for its turn.
         doubt: An earlier try that may have been paid; it was sent again because a person chose that.
         cut_off: True until its end is known: whoever ends while it is true was cancelled or crashed.
-        owner: Who may withdraw it together with others.
+        owner: Who may object to it, or None.
         ledger: Who is told of it, or None.
         is_marked: True while the ledger knows that the last byte may be on its way.
         objection: What the ledger raised, or None.
@@ -73,7 +82,7 @@ class Submission:
     waited: float = 0.0
     doubt: SubmitOutcomeUnknownError | None = None
     cut_off: bool = True
-    owner: object = None
+    owner: Owner | None = None
     ledger: Ledger | None = None
     is_marked: bool = False
     objection: Exception | None = None

@@ -22,7 +22,7 @@ from ppinfra_async._sansio.quota import Quota
 from ppinfra_async._sansio.retry import delay
 from ppinfra_async._sansio.submit import Accepted, NotSent, Refused, Throttled, Unknown, Verdict
 from ppinfra_async._sansio.wire import TransportFailure
-from ppinfra_async._submission import Ledger, Submission
+from ppinfra_async._submission import Ledger, Owner, Submission
 from ppinfra_async._transport import CommitPoint, Transport
 from ppinfra_async._turn import Turn, until
 from ppinfra_async._uploads import Prepared
@@ -35,7 +35,6 @@ from ppinfra_async.errors import (
 )
 from ppinfra_async.events import Event, SubmitAbandoned, SubmitDelayed, TaskAbandoned, TaskSubmitted
 from ppinfra_async.options import Limits, Retries, Timeouts
-from ppinfra_async.requests import Request
 
 _log = logging.getLogger("ppinfra_async")
 
@@ -80,7 +79,7 @@ class Submitter:
         prepared: Prepared,
         deadline: float,
         *,
-        owner: object = None,
+        owner: Owner | None = None,
         ledger: Ledger | None = None,
     ) -> str:
         """Return the task id.
@@ -88,7 +87,7 @@ class Submitter:
         Args:
             prepared: What to send.
             deadline: When the caller wants an answer, on the loop's clock.
-            owner: Who may ``withdraw`` it.
+            owner: Who may object to it, now and later; see ``withdraw``.
             ledger: Who is told of it.
 
         Raises:
@@ -106,6 +105,9 @@ class Submitter:
         await self._background.start()
         if asyncio.get_running_loop().time() >= deadline:
             raise self._timeout(submission)
+        if owner is not None and (objection := owner.objection(prepared.request)):
+            # It came up while the pictures were looked at.
+            raise objection
         self._under_way.add(submission)
         self._background.spawn(self._run, submission)
         try:
@@ -128,13 +130,13 @@ class Submitter:
         assert submission.task_id is not None  # noqa: S101  # done without an error
         return submission.task_id
 
-    def withdraw(self, owner: object, reason: Callable[[Request], object]) -> None:
-        """Stop the submits of *owner* for whose request there is a *reason*, unless they may be paid.
+    def withdraw(self, owner: Owner) -> None:
+        """Stop the submits that *owner* objects to now, unless they may be paid.
 
         Their callers are told ``NotSentError``; those that may be paid go on to their end.
         """
         for submission in list(self._under_way):
-            if submission.owner is owner and reason(submission.prepared.request):
+            if submission.owner is owner and owner.objection(submission.prepared.request):
                 submission.withdraw()
 
     async def finish(self) -> None:

@@ -31,6 +31,9 @@ from ppinfra_async.requests._base import pictures_of
 
 T = TypeVar("T")
 
+_SMALL_FILE = 64 * 1024
+"""Bytes up to which a file is read when it is looked at."""
+
 
 @frozen(kw_only=True)
 class Prepared:
@@ -86,12 +89,17 @@ def _prepared_at_once(request: Request) -> Prepared | None:
 def _plain_bytes(picture: ImageInput) -> _Looked | None:
     """Return what ``_look`` would, where that is certain without Pillow and nothing has to be done."""
     data = picture.data
-    if data is None or picture.fit is not None or len(data) > MAX_FILE_BYTES:
+    if data is None or picture.fit is not None or (size := _plain(data)) is None:
+        return None
+    return _Looked(upload=Upload(data=data, size=len(data), name=picture.name), size=size)
+
+
+def _plain(data: bytes) -> Size | None:
+    """Return the size of a picture that is certainly sent as it is, without Pillow; else None."""
+    if len(data) > MAX_FILE_BYTES:
         return None
     plain = plain_picture(data)
-    if plain is None or max(plain[1]) > MAX_SIDE:
-        return None
-    return _Looked(upload=Upload(data=data, size=len(data), name=picture.name), size=plain[1])
+    return None if plain is None or max(plain[1]) > MAX_SIDE else plain[1]
 
 
 def _prepare(request: Request) -> Prepared:
@@ -133,7 +141,9 @@ def _with_output_size(request: Request, source: _Looked | None) -> Request:
 
 def _look(path: str, picture: ImageInput) -> _Looked:
     given = _as_given(picture)
-    source = given.path if given.path is not None else given.data or b""
+    source: Path | bytes = given.path if given.path is not None else given.data or b""
+    if picture.fit is None and isinstance(source, bytes) and (plain := _plain(source)) is not None:
+        return _Looked(upload=given, size=plain)
     header = _or_rule(lambda: _pixels.read_header(source))
     size = fitted_size(header.upright_size, picture.fit)
     if max(size) > MAX_SIDE:
@@ -158,6 +168,10 @@ def _as_given(picture: ImageInput) -> Upload:
     name = picture.name
     if picture.path is not None:
         status = _status_of(picture.path)
+        if status.st_size <= _SMALL_FILE:
+            # What is looked at is what is sent, and no thread has to open the file a second time.
+            content = _bytes_of(picture.path)
+            return Upload(data=content, size=len(content), name=name)
         return Upload(
             path=picture.path, size=status.st_size, modified_ns=status.st_mtime_ns, name=name
         )
@@ -167,6 +181,15 @@ def _as_given(picture: ImageInput) -> Upload:
         data = _or_rule(lambda: _pixels.encode_as_png(pixels))
     assert data is not None  # noqa: S101  # addresses were refused when the request was built
     return Upload(data=data, size=len(data), name=name)
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        # A file that has grown since is not read to its end, wherever that is.
+        with path.open("rb") as file:
+            return file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise _RuleBrokenError(f"must be a readable file ({error.strerror or error})") from None
 
 
 def _status_of(path: Path) -> os.stat_result:

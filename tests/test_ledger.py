@@ -12,7 +12,13 @@ from attrs import define, field
 
 from ppinfra_async import Retries
 from ppinfra_async._sansio.job import MOVES, JobState, Move
-from ppinfra_async.errors import NotSentError, RateLimitedError, SubmitOutcomeUnknownError
+from ppinfra_async.errors import (
+    NotSentError,
+    PPInfraError,
+    RateLimitedError,
+    SubmitOutcomeUnknownError,
+)
+from ppinfra_async.requests import Request
 from tests.exchanges import TASK_ID, Exchange
 from tests.test_submitter import (
     NOT_SENT,
@@ -59,6 +65,17 @@ class Ledger:
 
     async def in_doubt(self) -> None:
         await self._note("in_doubt")
+
+
+@define(eq=False)
+class Owner:
+    """An owner that objects to one prompt, once it knows."""
+
+    objects_to: str = ""
+
+    def objection(self, request: Request) -> PPInfraError | None:
+        same = getattr(request, "prompt", "") == self.objects_to
+        return NotSentError("It makes no sense.") if same else None
 
 
 def told(*submits: Exchange, ledger: Ledger | None = None, **options: object) -> list[str]:
@@ -161,7 +178,7 @@ def test_leaving_tells_the_ledger_what_became_of_it(
 ) -> None:
     """Before the last byte nothing was paid, and the mark is taken back; after it the id is noted."""
     ledger = Ledger(takes=1)
-    owner = object()
+    owner = Owner()
     errors: list[BaseException] = []
 
     async def submit(world: World) -> None:
@@ -177,7 +194,8 @@ def test_leaving_tells_the_ledger_what_became_of_it(
             if how == "cancelled":
                 group.cancel_scope.cancel()
             else:
-                world.submitter.withdraw(owner, lambda _: True)
+                owner.objects_to = "a cat"
+                world.submitter.withdraw(owner)
         await anyio.sleep(10)
 
     play(Exchange(uploading=1, after=1))(scene)
@@ -188,10 +206,10 @@ def test_leaving_tells_the_ledger_what_became_of_it(
 
 def test_only_the_owners_submits_with_a_reason_are_withdrawn() -> None:
     """Submits of others, and those for which there is no reason, go on."""
-    owner, other = object(), object()
+    owner, other = Owner(), Owner()
     ended: dict[str, str] = {}
 
-    async def submit(world: World, name: str, whose: object) -> None:
+    async def submit(world: World, name: str, whose: Owner) -> None:
         try:
             await world.submitter.submit(prepared(prompt=name), float("inf"), owner=whose)
         except NotSentError:
@@ -204,16 +222,27 @@ def test_only_the_owners_submits_with_a_reason_are_withdrawn() -> None:
             for name, whose in (("a", owner), ("b", owner), ("c", other)):
                 group.start_soon(partial(submit, world, name, whose))
             await anyio.sleep(0.5)
-            world.submitter.withdraw(owner, lambda request: getattr(request, "prompt", "") == "a")
+            owner.objects_to = "a"
+            world.submitter.withdraw(owner)
 
     play(Exchange(uploading=1))(scene)
 
     assert ended == {"a": "withdrawn", "b": "sent", "c": "sent"}
 
 
+def test_objection_that_came_up_before_the_submit_is_its_error() -> None:
+    """What turned out to make no sense while the pictures were looked at is not even begun."""
+
+    async def scene(world: World) -> None:
+        with pytest.raises(NotSentError, match="It makes no sense"):
+            await world.submitter.submit(prepared(), float("inf"), owner=Owner("a cat"))
+
+    assert play(Exchange())(scene).transport.began == []
+
+
 def test_withdrawn_in_the_queue_is_not_uploaded() -> None:
     """What waits for its turn after a 429 is taken out of the queue."""
-    owner = object()
+    owner = Owner()
 
     async def scene(world: World) -> None:
         async with anyio.create_task_group() as group:
@@ -225,7 +254,8 @@ def test_withdrawn_in_the_queue_is_not_uploaded() -> None:
             for _ in range(5):
                 group.start_soon(submit)
             await anyio.sleep(1)
-            world.submitter.withdraw(owner, lambda _: True)
+            owner.objects_to = "a cat"
+            world.submitter.withdraw(owner)
             await checkpoint()
 
     world = play(throttled("60"))(scene)

@@ -183,9 +183,27 @@ async def test_fit_makes_a_file_shorter_that_is_only_too_long() -> None:
     assert [event.why for event in prepared.reencoded] == ["fit"]
 
 
+async def test_small_file_is_read_when_it_is_looked_at(tmp_path: Path) -> None:
+    """What was looked at is what is sent, whatever becomes of the file meanwhile."""
+    data = draw_picture(200, 160, "PNG")
+    path = tmp_path / "cat.png"
+    path.write_bytes(data)
+
+    prepared = await looked_at(path)
+    path.write_bytes(b"something else")
+
+    (upload,) = prepared.uploads.values()
+    assert (upload.path, upload.data, upload.size, upload.name) == (
+        None,
+        data,
+        len(data),
+        str(path),
+    )
+
+
 async def test_bytes_and_files_are_not_held_twice(tmp_path: Path) -> None:
     """A file is read while it is sent; here only its size and age are noted."""
-    data = draw_picture(200, 160, "PNG")
+    data = draw_picture(200, 160, "PNG") + bytes(64 * 1024)
     path = tmp_path / "cat.png"
     path.write_bytes(data)
 

@@ -188,18 +188,22 @@ class Runner:
         job.state, job.ended = ("failed" if job.error else "done"), True
         self.on_end(job)
 
+    def objection(self, request: Request) -> PPInfraError | None:
+        """Return why a job's request is not sent any more, or None; see ``Owner``."""
+        del request
+        return copy.copy(self._unsent)
+
     @property
     def _tools(self) -> JobTools:
         return self.client._job_tools  # noqa: SLF001  # ours: what runs of many jobs use
 
     def _judged(self, job: Job, error: Exception) -> Exception:
-        if self._unsent is not None and isinstance(error, errors.NotSentError):
-            # It was withdrawn before its turn.
+        if self._unsent is not None and _was_withdrawn(error, self._unsent):
             job.began = None
             return copy.copy(self._unsent)
         if self._unsent is None and (reason := self._reason_to_send_no_more(error)):
             self._unsent = reason
-            self._tools.withdraw(self, lambda _: True)
+            self._tools.withdraw(self)
         if isinstance(error, errors.TaskNotFoundError) and job.request is not None:
             return _forgotten(error)
         if isinstance(error, errors.IncompleteResultError) and error.result is not None:
@@ -277,6 +281,13 @@ _STATES = {
     TaskStatus.FAILED: "failed",
     TaskStatus.CANCELED: "canceled",
 }
+
+
+def _was_withdrawn(error: Exception, reason: PPInfraError) -> bool:
+    """Tell whether a job was kept from being sent because of *reason*, before its turn or after it."""
+    if isinstance(error, errors.NotSentError):
+        return True
+    return isinstance(error, PPInfraError) and error.message == reason.message
 
 
 def _forgotten(error: errors.TaskNotFoundError) -> PPInfraError:

@@ -124,7 +124,13 @@ class BatchRun:
     def _send_no_more(self) -> None:
         self.progress.stopping = True
         self._stopped.set()
-        self.tools.withdraw(self, lambda _: True)
+        self.tools.withdraw(self)
+
+    def objection(self, request: Request) -> PPInfraError | None:
+        """Return why a job's request is not sent any more, or None; see ``Owner``."""
+        if self.progress.stopping:
+            return errors.NotSentError("It was not sent: the batch was stopped. Nothing was paid.")
+        return self._stops.reason(request)
 
     def _end_early(self, error: Exception) -> None:
         self.doom = self.doom or error
@@ -218,12 +224,16 @@ class BatchRun:
 
     async def _submit(self, request: Request, ledger: JobLedger) -> Task:
         while True:
-            if reason := self._stops.reason(request):
-                raise reason
+            if objection := self.objection(request):
+                raise objection
             try:
                 task = await self.tools.submit(request, owner=self, ledger=ledger)
             except errors.NotSentError as error:
                 await self._wait_for_service(error)
+            except PPInfraError:
+                # Whatever it says, the service is there.
+                self._outage.ended()
+                raise
             else:
                 self._outage.ended()
                 return task
@@ -252,7 +262,7 @@ class BatchRun:
 
     def _learn(self, error: PPInfraError, request: Request | None) -> None:
         if self._stops.note(error, request):
-            self.tools.withdraw(self, self._stops.reason)
+            self.tools.withdraw(self)
         if self._stops.doom is not None:
             self._end_early(self._stops.doom)
         if isinstance(error, errors.RateLimitedError) and error.retryable:
