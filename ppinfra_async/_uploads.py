@@ -168,9 +168,8 @@ def _as_given(picture: ImageInput) -> Upload:
     name = picture.name
     if picture.path is not None:
         status = _status_of(picture.path)
-        if status.st_size <= _SMALL_FILE:
+        if status.st_size <= _SMALL_FILE and (content := _small_content(picture.path)) is not None:
             # What is looked at is what is sent, and no thread has to open the file a second time.
-            content = _bytes_of(picture.path)
             return Upload(data=content, size=len(content), name=name)
         return Upload(
             path=picture.path, size=status.st_size, modified_ns=status.st_mtime_ns, name=name
@@ -183,11 +182,12 @@ def _as_given(picture: ImageInput) -> Upload:
     return Upload(data=data, size=len(data), name=name)
 
 
-def _bytes_of(path: Path) -> bytes:
+def _small_content(path: Path) -> bytes | None:
+    """Return what is in a small file; None for one that has grown meanwhile."""
     try:
-        # A file that has grown since is not read to its end, wherever that is.
         with path.open("rb") as file:
-            return file.read(MAX_FILE_BYTES + 1)
+            content = file.read(_SMALL_FILE + 1)
+        return content if len(content) <= _SMALL_FILE else None
     except OSError as error:
         raise _RuleBrokenError(f"must be a readable file ({error.strerror or error})") from None
 

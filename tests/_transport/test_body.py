@@ -103,6 +103,8 @@ async def test_body_is_what_a_json_library_makes_of_it(
     """Pictures from a file, from bytes and from Pillow stand where their base64 belongs."""
     png, jpeg = draw_picture(64, 48, "PNG"), draw_picture(40, 30, "JPEG")
     pixels = Image.effect_noise((50, 20), 90)
+    # Large enough to be read while it is sent.
+    picture_file.write_bytes(draw_picture(200, 160, "PNG") + bytes(70_000))
     request = Img2Img(
         model_name="m.safetensors",
         image=picture_file,
