@@ -104,7 +104,8 @@ async def test_body_is_what_a_json_library_makes_of_it(
     png, jpeg = draw_picture(64, 48, "PNG"), draw_picture(40, 30, "JPEG")
     pixels = Image.effect_noise((50, 20), 90)
     # Large enough to be read while it is sent.
-    picture_file.write_bytes(draw_picture(200, 160, "PNG") + bytes(70_000))
+    large = draw_picture(200, 160, "PNG") + bytes(70_000)
+    await to_thread.run_sync(picture_file.write_bytes, large)
     request = Img2Img(
         model_name="m.safetensors",
         image=picture_file,
