@@ -27,6 +27,7 @@ from ppinfra_async.batch import (
     JournalError,
     ManifestError,
     OutputError,
+    StoppedError,
 )
 
 _TELL_EVERY = 15.0
@@ -96,7 +97,7 @@ class _Work:
         ending = run(self._work, self.screen, stop=self._stop, view=view)
         if self._summary is not None:
             self.reporter.summarize(self._summary, seconds=time.perf_counter() - began)
-        elif ending.code is not ExitCode.DONE and ending.error is None:
+        elif ending.code is not ExitCode.DONE and ending.error is None and self.batch.plan:
             self.reporter.left_at_once()
         self.screen.drain()
         return code_with_output(ending.code or self._code, self.screen)
@@ -108,6 +109,8 @@ class _Work:
                     group.start_soon(self._tell_now_and_then)
                 await self._do()
                 group.cancel_scope.cancel()
+        except* StoppedError:
+            self.screen.say("Stopped while the jobs were looked at. Nothing was sent or paid.")
         except* BatchStoppedError as stopped:
             self._note_stop(stopped)
         except* (ManifestError, JournalError, OutputError) as group_of_one:

@@ -179,10 +179,10 @@ class BatchRun:
             return errors.InvalidRequestError(f"The job cannot be sent any more: {error}.")
 
     def _may_begin(self, job: JobRecord) -> bool:
-        if job.task_id is not None:
-            return not self._stopped.is_set() or self.doom is not None
         if self.progress.stopping:
             return False
+        if job.task_id is not None:
+            return True
         if self.max_images is not None and self.submitted + job.images > self.max_images:
             self.is_capped = True
             return False

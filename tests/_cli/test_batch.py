@@ -399,6 +399,21 @@ def test_second_interrupt_leaves_at_once_and_loses_nothing(
     assert service.counters.accepted == 1
 
 
+def test_interrupt_while_the_lines_are_read_pays_nothing(
+    batch: Call, service: SimulatorThread, folder: Path
+) -> None:
+    """A long manifest is left at its next line, and nothing of it is kept."""
+    manifest = write(folder / "jobs.jsonl", [line(f"{n}") for n in range(30_000)])
+
+    with interrupting(lambda: (folder / "out" / "journal.sqlite3").exists()):
+        stopped = batch(manifest, "--out", "out")
+
+    assert stopped.code == ExitCode.INTERRUPTED
+    assert "Stopped while the jobs were looked at. Nothing was sent or paid." in stopped.err
+    assert "bug" not in stopped.err
+    assert service.counters.submit_starts == 0
+
+
 def test_live_display_counts(
     batch: Call, service: SimulatorThread, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
