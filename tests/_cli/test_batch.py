@@ -405,7 +405,7 @@ def test_interrupt_while_the_lines_are_read_pays_nothing(
     """A long manifest is left at its next line, and nothing of it is kept."""
     manifest = write(folder / "jobs.jsonl", [line(f"{n}") for n in range(30_000)])
 
-    with interrupting(lambda: (folder / "out" / "journal.sqlite3").exists()):
+    with interrupting((folder / "out" / "journal.sqlite3").exists):
         stopped = batch(manifest, "--out", "out")
 
     assert stopped.code == ExitCode.INTERRUPTED
