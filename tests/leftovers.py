@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import threading
 import traceback
@@ -17,6 +18,27 @@ _PACKAGE = str(Path(ppinfra_async.__file__).parent)
 async def settled(tasks: int) -> None:
     """Return when not more than *tasks* tasks are left on the loop."""
     await until(lambda: len(asyncio.all_tasks()) <= tasks)
+
+
+def our_tasks() -> set[str]:
+    """Return the names of all coroutines of the package that run as tasks, but the simulator's.
+
+    Counting all tasks would count the simulator's, one per connection that is kept for later.
+    """
+    found = set()
+    for task in asyncio.all_tasks():
+        code = getattr(task.get_coro(), "cr_code", None)
+        filename = code.co_filename if code is not None else ""
+        if _is_ours(filename):
+            found.add(getattr(task.get_coro(), "__qualname__", ""))
+        elif task.get_name().startswith("ppinfra_async.") and ".testing." not in task.get_name():
+            # A task group wraps what it runs, and names the task after it.
+            found.add(task.get_name())
+    return found
+
+
+def _is_ours(filename: str) -> bool:
+    return filename.startswith(_PACKAGE) and f"{os.sep}testing{os.sep}" not in filename
 
 
 def _is_work(filename: str) -> bool:

@@ -23,9 +23,12 @@ from ppinfra_async.errors import (
 from ppinfra_async.events import Event, SubmitAbandoned
 from ppinfra_async.testing import Fault, Simulator
 from tests.conftest import FAST_POLLING
-from tests.leftovers import at_work, settled
+from tests.leftovers import at_work, our_tasks
 from tests.requesting import img2img
 from tests.waiting import until
+
+CLIENTS_OWN = {"Background._host", "Poller._run"}
+"""What a client keeps running until it is closed."""
 
 
 async def collect(client: Client, items: object, **options: object) -> list[Outcome]:
@@ -332,16 +335,14 @@ async def test_async_iterator_is_resumed_in_one_task(client: Client) -> None:
 
 async def test_leaving_early_keeps_what_is_paid(client: Client, simulator: Simulator) -> None:
     """Paid and untaken tasks are in `unfinished`; nothing works on."""
-    # Beside this test: the client's own task and its poller.
     await client.generate(img2img())
-    tasks = len(asyncio.all_tasks())
     taken = []
     async with client.map(numbered(100), max_in_flight=10) as outcomes:
         async for outcome in outcomes:
             taken.append(outcome.result.task_id)
             if len(taken) == 3:
                 break
-    await settled(tasks)
+    await until(lambda: our_tasks() <= CLIENTS_OWN)
 
     assert at_work() == []
     paid = set(simulator.tasks) - set(taken)
@@ -399,12 +400,10 @@ async def test_closing_the_client_ends_a_map(client: Client) -> None:
 
 async def test_cancelled_reader_leaves_nothing(client: Client) -> None:
     """A caller cancelled inside the block ends it all the same."""
-    await client.generate(img2img())
-    tasks = len(asyncio.all_tasks())
     with anyio.move_on_after(0.05) as scope:
         async with client.map(numbered(10_000), max_in_flight=10) as outcomes:
             async for _ in outcomes:
                 pass
     assert scope.cancelled_caught
-    await settled(tasks)
+    await until(lambda: our_tasks() <= CLIENTS_OWN)
     assert at_work() == []

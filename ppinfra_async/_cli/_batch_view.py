@@ -77,14 +77,11 @@ def counts(progress: Progress) -> str:
 def pace(progress: Progress, quota: int | str, now: float) -> str:
     """Return images per minute beside the quota, and the time that is left."""
     rate = progress.images_per_minute(now)
-    if quota != "auto":
-        # In its first minute a run may send all of its quota at once.
-        rate = min(rate, float(quota))
-    text = f"{rate:.1f} images per minute" + ("" if quota == "auto" else f" of {quota}")
+    text = f"{rate:.0f} images in the last minute" + ("" if quota == "auto" else f", quota {quota}")
     text += f", pictures saved: {progress.pictures}"
     if progress.stopping:
         return f"{text}, stopping"
-    steady = float(quota) if quota != "auto" else rate
+    steady = float(quota) if quota != "auto" else rate * progress.is_pace_known(now)
     if progress.images_left > 0 and steady > 0:
         text += f", about {duration(progress.images_left / steady * 60)} left"
     return text

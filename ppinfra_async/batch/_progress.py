@@ -52,12 +52,16 @@ class Progress:
         self.images_left -= images
 
     def images_per_minute(self, now: float) -> float:
-        """Return the pace of the last minute, on the loop's clock."""
+        """Return how many images the service took in the last minute, on the loop's clock.
+
+        Nothing is concluded from less than a minute: a run may send all of its quota at once.
+        """
         self._forget(now)
-        seconds = min(_WINDOW, now - self.began)
-        if seconds <= 0:
-            return 0.0
-        return sum(images for _, images in self._accepted) * 60 / seconds
+        return float(sum(images for _, images in self._accepted))
+
+    def is_pace_known(self, now: float) -> bool:
+        """Tell whether there has been a minute to judge by."""
+        return now - self.began >= _WINDOW
 
     def _forget(self, now: float) -> None:
         while self._accepted and self._accepted[0][0] <= now - _WINDOW:

@@ -426,5 +426,5 @@ def test_live_display_counts(
         text = shown.shown()
 
     assert "under way" in text
-    assert "images per minute of 600" in text
+    assert "images in the last minute, quota 600" in text
     assert "20 of 20 jobs done" in text

@@ -44,16 +44,21 @@ def test_pace_stands_beside_the_quota_with_the_time_left() -> None:
 
     text = pace(made, 10, 119.0)
 
-    assert text == "10.0 images per minute of 10, pictures saved: 17, about 8 min left"
+    assert text == "10 images in the last minute, quota 10, pictures saved: 17, about 8 min left"
 
 
 def test_pace_without_a_known_quota_goes_by_what_was_measured() -> None:
     """With `auto` the time that is left follows from the pace so far."""
-    made = progress(images_left=30)
+    made = progress(images_left=50)
     made.accepted(10, 20.0)
+    made.accepted(20, 50.0)
 
-    # Ten in the first thirty seconds.
-    assert pace(made, "auto", 30.0) == "20.0 images per minute, pictures saved: 0, about 1 min left"
+    # Nothing is concluded from less than a minute.
+    assert pace(made, "auto", 59.0) == "30 images in the last minute, pictures saved: 0"
+    assert (
+        pace(made, "auto", 60.0)
+        == "30 images in the last minute, pictures saved: 0, about 40 s left"
+    )
 
 
 def test_pace_says_nothing_of_time_before_anything_is_known() -> None:
@@ -77,7 +82,7 @@ def test_display_has_a_bar_counts_pace_and_notice() -> None:
 
     assert "15 of 100" in text
     assert "12 done, 1 failed" in text
-    assert "images per minute of 10" in text
+    assert "images in the last minute, quota 10" in text
     assert "\x1b" not in text
 
 

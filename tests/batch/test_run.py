@@ -36,7 +36,7 @@ from ppinfra_async.errors import (
 from ppinfra_async.testing import Fault, Options, Simulator
 from tests.batch.batches import JOURNAL, Place, line, lines
 from tests.conftest import FAST_POLLING
-from tests.leftovers import at_work, settled
+from tests.leftovers import at_work, our_tasks, settled
 from tests.pictures import draw_picture
 from tests.requesting import MODEL
 from tests.waiting import until
@@ -668,13 +668,12 @@ async def test_cancelling_leaves_nothing_behind_and_loses_nothing(place: Place) 
     async with service(processing=0.05) as (simulator, client):
         place.write(lines(40))
         for enough in (3, 10, 25):
-            before = len(asyncio.all_tasks())
             async with anyio.create_task_group() as group:
                 group.start_soon(place.run, client)
                 await until(lambda: simulator.counters.accepted >= enough)  # noqa: B023  # awaited here
                 group.cancel_scope.cancel()
-            # The host and the poller of the client may be new.
-            await settled(before + 2)
+            # What is left is the client's own.
+            await until(lambda: our_tasks() <= {"Background._host", "Poller._run"})
             await until(lambda: not at_work())
             with closing(sqlite3.connect(place.out / JOURNAL)) as journal:
                 (doubtful,) = journal.execute(
