@@ -26,7 +26,8 @@ _SCHEMA = """
 CREATE TABLE jobs (
     id INTEGER PRIMARY KEY,
     key TEXT UNIQUE,            -- of the manifest, or NULL
-    digest BLOB NOT NULL,       -- of the request, without picture bytes
+    digest BLOB NOT NULL,       -- of the request; of its pictures path, size and time
+    shape BLOB NOT NULL DEFAULT x'', -- the same with nothing but the path of the pictures
     occurrence INTEGER NOT NULL,-- which one of the jobs with this digest, from 1
     state TEXT NOT NULL,        -- _sansio/job.py
     stem TEXT NOT NULL,         -- how the names of its files begin
@@ -43,6 +44,7 @@ CREATE TABLE jobs (
     ended REAL                  -- seconds since 1970
 );
 CREATE INDEX jobs_by_digest ON jobs (digest, occurrence);
+CREATE INDEX jobs_by_shape ON jobs (shape);
 CREATE INDEX jobs_by_state ON jobs (run, state, position);
 CREATE TABLE pictures (
     job INTEGER NOT NULL REFERENCES jobs,
@@ -151,7 +153,7 @@ def trouble_of(error: sqlite3.Error, path: Path) -> JournalError:
             f"The journal {path} cannot be written ({error}): the disk may be full. Nothing more is "
             "sent; make room, then run the same command again."
         )
-    if isinstance(error, sqlite3.OperationalError):
+    if not _is_damage(error):
         return JournalError(
             f"The journal {path} cannot be written ({error}). Nothing more is sent."
         )

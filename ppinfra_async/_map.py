@@ -103,6 +103,8 @@ class OutcomeIterator:
         return self
 
     async def __anext__(self) -> Outcome:
+        if self._scope.cancel_called:
+            raise RuntimeError("The block of this map has ended.")
         if not self._entered:
             raise RuntimeError("Open it first: `async with client.map(…) as outcomes:`.")
         while (index := self._flow.take()) is None:

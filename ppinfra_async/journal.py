@@ -123,6 +123,17 @@ class Journal:
             raise entry.error
         return entry.result  # type: ignore[return-value]  # None only where T is
 
+    async def write_late(self, work: Work[T]) -> T:
+        """Do the same, also when the journal was closed meanwhile: it is opened again for that.
+
+        Raises:
+            JournalError: see ``write``; or another process has it now.
+        """
+        if not self._is_closed:
+            return await self.write(work)
+        async with Journal(self.path, is_to_be_kept=False) as journal:
+            return await journal.write(work)
+
     # --- in the thread ---
 
     def _live(self, opening: _Entry[None]) -> None:
@@ -138,6 +149,7 @@ class Journal:
                 close_journal(connection)
                 self._reserve.give_back()
         except BaseException as error:  # whatever it is, nobody may wait for ever
+            self._is_closed = True
             opening.error = opening.error or error
             self._announce([opening, *self._left()])
 

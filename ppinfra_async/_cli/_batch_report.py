@@ -219,8 +219,8 @@ class BatchReporter:
             self.screen.say(f"Run the same command again to go on with what is left{paid}.")
         if summary.gone:
             self.screen.say(
-                f"{_count(summary.gone, 'paid job')} of earlier runs not fetched yet and no longer asked "
-                "for; put the lines back to fetch them."
+                f"{_count(summary.gone, 'job')} of earlier runs, paid or in doubt, no longer asked for and "
+                "not done; put the lines back to go on with them. results.jsonl has them."
             )
         self.screen.say(f"See {self.out / 'index.html'} and {self.out / 'results.jsonl'}.")
 

@@ -16,9 +16,10 @@ import anyio.to_thread
 
 from ppinfra_async._client import Client
 from ppinfra_async.batch._batch import Batch, BatchStoppedError
+from ppinfra_async.batch._known import Choices
 from ppinfra_async.batch._manifest import Manifest
 from ppinfra_async.batch._output import OutputError
-from ppinfra_async.batch._plan import BadLine, Choices, ManifestError, Plan, StoppedError
+from ppinfra_async.batch._plan import BadLine, ManifestError, Plan, StoppedError
 from ppinfra_async.batch._progress import Listeners, Progress
 from ppinfra_async.batch._results import BatchSummary
 from ppinfra_async.journal import JournalError

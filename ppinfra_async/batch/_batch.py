@@ -16,9 +16,10 @@ from attrs import define, field
 
 from ppinfra_async._client import Client
 from ppinfra_async._journal_jobs import images_by_state
+from ppinfra_async.batch._known import Choices
 from ppinfra_async.batch._manifest import Manifest
 from ppinfra_async.batch._output import OutputError, open_output
-from ppinfra_async.batch._plan import BadLine, CheckedError, Choices, Plan, Planner
+from ppinfra_async.batch._plan import BadLine, CheckedError, Plan, Planner
 from ppinfra_async.batch._progress import Listeners, Progress
 from ppinfra_async.batch._results import (
     GALLERY,

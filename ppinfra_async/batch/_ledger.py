@@ -51,20 +51,18 @@ class JobLedger:
         """See ``Ledger``."""
         self.was_sent = True
         before = JobState.IN_DOUBT if self.is_in_doubt else JobState.PLANNED
-        self.progress.moved(before, JobState.SUBMITTED)
-        self.progress.accepted(self.job.images, anyio.current_time())
-        # Told at once: whatever happens to the journal, a person has seen the id.
-        self.listeners.sent(self.job, task_id)
+        entry = partial(
+            records.note_accepted,
+            job=self.job.id,
+            task_id=task_id,
+            images=self.job.images,
+            now=time.time(),
+        )
         try:
-            await self.journal.write(
-                partial(
-                    records.note_accepted,
-                    job=self.job.id,
-                    task_id=task_id,
-                    images=self.job.images,
-                    now=time.time(),
-                )
-            )
+            await self.journal.write_late(entry)
+            self.progress.moved(before, JobState.SUBMITTED)
+            self.progress.accepted(self.job.images, anyio.current_time())
+            self.listeners.sent(self.job, task_id)
         except JournalError as error:
             raise JournalError(
                 f"{error} The task {task_id} ({self.job.label}) is paid and could not be recorded: keep "

@@ -10,7 +10,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from attrs import frozen
 
@@ -120,6 +120,8 @@ class Manifest:
         Raises:
             BadLineError: with everything that is wrong with it.
         """
+        if isinstance(content, bytes) and len(content) > LONGEST_LINE:
+            raise BadLineError(f"is longer than {LONGEST_LINE:,} bytes")
         if isinstance(content, bytes) and not content.strip():
             return None
         tree = read_line(content) if isinstance(content, bytes) else content
@@ -142,6 +144,20 @@ class Manifest:
         except (BadInputError, ValueError, OSError) as error:
             return Violation(path, text, f"must be the path of a picture ({error})")
 
+    def shape(self, job: ManifestJob) -> bytes:
+        """Return what a job is known by when its pictures have changed: their paths alone."""
+        facts = {
+            id(picture): PictureFacts(
+                path=self._path_of(picture), size=0, modified_ns=0, fit=picture.fit
+            )
+            for _, picture in pictures_of(job.request)
+        }
+        return digest(job.request, facts)
+
+    def _path_of(self, picture: ImageInput) -> str:
+        assert picture.path is not None  # noqa: S101  # made by `_picture`
+        return Path(os.path.relpath(picture.path, self.folder)).as_posix()
+
     def digest(self, job: ManifestJob) -> bytes:
         """Return what a job is known by.
 
@@ -162,7 +178,7 @@ class Manifest:
             why = getattr(error, "strerror", None) or error
             raise BadLineError(f"{path}: {place} cannot be read ({why})") from None
         return PictureFacts(
-            path=Path(os.path.relpath(place, self.folder)).as_posix(),
+            path=self._path_of(picture),
             size=status.st_size,
             modified_ns=status.st_mtime_ns,
             fit=picture.fit,
@@ -189,5 +205,11 @@ def _lines_of_file(path: Path) -> Iterator[Line]:
         while raw := file.readline(LONGEST_LINE + 1):
             number += 1
             if len(raw) > LONGEST_LINE:
-                raise BadLineError(f"line {number} is longer than {LONGEST_LINE:,} bytes")
+                _skip_line(file, raw)
             yield number, raw.removesuffix(b"\n")
+
+
+def _skip_line(file: IO[bytes], begun: bytes) -> None:
+    """Read on to the end of a line that is too long; the next ones may be bad, too."""
+    while begun and not begun.endswith(b"\n"):
+        begun = file.readline(LONGEST_LINE)

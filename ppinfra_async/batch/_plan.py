@@ -23,6 +23,14 @@ from ppinfra_async._sansio.job import JobState, Move
 from ppinfra_async._sansio.manifest import BadLineError, ManifestJob
 from ppinfra_async._sansio.names import free_stem, safe_stem
 from ppinfra_async._uploads import look_at
+from ppinfra_async.batch._known import (
+    Choices,
+    Known,
+    find,
+    find_paid,
+    objection_to_redo,
+    occurrence,
+)
 from ppinfra_async.batch._manifest import Manifest
 from ppinfra_async.errors import InvalidRequestError
 from ppinfra_async.requests._base import pictures_of
@@ -32,8 +40,6 @@ _REMEMBERED = 1000
 
 _LOOKED_AT = 4096
 """Pictures that are remembered as good."""
-
-_Known = tuple[int, JobState, bytes]
 
 
 @frozen
@@ -63,21 +69,6 @@ class StoppedError(Exception):
 
     def __init__(self) -> None:
         super().__init__("Stopped while the lines were read. Nothing was sent or paid.")
-
-
-@frozen(kw_only=True)
-class Choices:
-    """What a person decides about jobs that are known already.
-
-    Attributes:
-        retry_failed: Plan failed jobs again.
-        resubmit_unknown: Send jobs in doubt again: they may be paid twice.
-        redo_changed: Plan jobs again whose key is known and whose request has changed.
-    """
-
-    retry_failed: bool = False
-    resubmit_unknown: bool = False
-    redo_changed: bool = False
 
 
 @frozen(kw_only=True)
@@ -265,38 +256,55 @@ class _Planning:
     def _line(self, number: int, job: ManifestJob) -> None:
         self.jobs += 1
         try:
-            digest = self.planner.manifest.digest(job)
-            known = _find(self.connection, self.run, job.key, digest)
-            state = None if known is None else self._bring_in(number, job, digest, known)
-            if state in {None, JobState.PLANNED}:
-                self._look(job)
-                self._count(job)
-            if state is None and not self.bad_count:
-                self._plan_new(number, job, digest)
+            self._find_or_plan(number, job)
         except BadLineError as error:
             self._note_bad(number, str(error))
+
+    def _find_or_plan(self, number: int, job: ManifestJob) -> None:
+        shape = self.planner.manifest.shape(job)
+        try:
+            digest = self.planner.manifest.digest(job)
+        except BadLineError:
+            # What is paid is fetched also when its source is gone.
+            paid = find_paid(self.connection, self.run, job.key, shape)
+            if paid is None:
+                raise
+            self._take(number, job, paid)
+            return
+        known = find(self.connection, self.run, job.key, digest, shape)
+        state = None if known is None else self._bring_in(number, job, (digest, shape), known)
+        if state in {None, JobState.PLANNED}:
+            self._look(job)
+            self._count(job)
+        if state is None and not self.bad_count:
+            self._plan_new(number, job, (digest, shape))
 
     def _count(self, job: ManifestJob) -> None:
         path = job.request.path
         self.to_send += 1
         self.images[path] = self.images.get(path, 0) + job.request.images_asked
 
-    def _bring_in(self, number: int, job: ManifestJob, digest: bytes, known: _Known) -> JobState:
+    def _bring_in(
+        self, number: int, job: ManifestJob, digests: tuple[bytes, bytes], known: Known
+    ) -> JobState:
         """Bring a known job into this run; return its state."""
-        row, state, old_digest = known
-        if old_digest != digest:
-            self._redo(row, job, digest)
+        state = known.state
+        if known.digest != digests[0]:
+            self._redo(known, job, digests)
             state = JobState.PLANNED
         elif self._is_wanted_again(state):
-            begin_again(self.connection, row, Move.AGAIN)
+            begin_again(self.connection, known.row, Move.AGAIN)
             state = JobState.PLANNED
+        self._take(number, job, known)
+        return state
+
+    def _take(self, number: int, job: ManifestJob, known: Known) -> None:
         # The same request may be written in another way now, with other paths to the same pictures.
         self.connection.execute(
             "UPDATE jobs SET run = ?, position = ?, key = coalesce(key, ?), line = ?, source = ? "
             "WHERE id = ?",
-            (self.run, number, job.key, _as_json(job.tree), job.source, row),
+            (self.run, number, job.key, _as_json(job.tree), job.source, known.row),
         )
-        return state
 
     def _is_wanted_again(self, state: JobState) -> bool:
         choices = self.planner.choices
@@ -304,33 +312,31 @@ class _Planning:
             return choices.retry_failed
         return state is JobState.IN_DOUBT and choices.resubmit_unknown
 
-    def _redo(self, row: int, job: ManifestJob, digest: bytes) -> None:
-        if not self.planner.choices.redo_changed:
-            raise BadLineError(
-                f"key: {job.key!r} is known, and what it asks has changed since (picture files count "
-                "by size and time); give it another key, or say --redo-changed to pay for it anew"
-            )
+    def _redo(self, known: Known, job: ManifestJob, digests: tuple[bytes, bytes]) -> None:
+        if objection := objection_to_redo(known.state, job.key, self.planner.choices):
+            raise BadLineError(objection)
         begin_again(
             self.connection,
-            row,
+            known.row,
             Move.REDONE,
-            digest=digest,
-            occurrence=_occurrence(self.connection, digest),
+            digest=digests[0],
+            shape=digests[1],
+            occurrence=occurrence(self.connection, digests[0]),
             line=_as_json(job.tree),
             source=job.source,
             images=job.request.images_asked,
         )
 
-    def _plan_new(self, number: int, job: ManifestJob, digest: bytes) -> None:
+    def _plan_new(self, number: int, job: ManifestJob, digests: tuple[bytes, bytes]) -> None:
         if len(self.stems) > _LOOKED_AT:
-            # Where to go on counting; without it the count begins at 2 again, which is only slower.
+            # The count then begins at 2 again, which is only slower.
             self.stems.clear()
         stem = free_stem(safe_stem(job.name), self.stems, self._is_taken)
         self.connection.execute(
-            "INSERT INTO jobs (key, digest, occurrence, state, stem, folded, line, source, images, "
-            "position, run) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO jobs (key, digest, shape, occurrence, state, stem, folded, line, source, "
+            "images, position, run) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                job.key, digest, _occurrence(self.connection, digest), JobState.PLANNED, stem,
+                job.key, *digests, occurrence(self.connection, digests[0]), JobState.PLANNED, stem,
                 stem.casefold(), _as_json(job.tree), job.source, job.request.images_asked,
                 number, self.run,
             ),
@@ -358,36 +364,6 @@ class _Planning:
         self.good[key] = None
         if len(self.good) > _LOOKED_AT:
             self.good.popitem(last=False)
-
-
-def _find(
-    connection: sqlite3.Connection, run: int, key: str | None, digest: bytes
-) -> _Known | None:
-    """Return row, state and digest of the job that a line means, if the journal knows it."""
-    if key is not None:
-        row = connection.execute(
-            "SELECT id, state, digest FROM jobs WHERE key = ?", (key,)
-        ).fetchone()
-        if row is not None:
-            return row[0], JobState(row[1]), row[2]
-        # The line may have got its key only now.
-        free = "key IS NULL"
-    else:
-        free = "(key IS NULL OR key NOT IN (SELECT key FROM temp.keys))"
-    row = connection.execute(
-        f"SELECT id, state, digest FROM jobs WHERE digest = ? AND run <> ? AND {free} "  # noqa: S608  # ours
-        "ORDER BY CASE state WHEN 'done' THEN 0 WHEN 'submitted' THEN 1 WHEN 'in doubt' THEN 2 "
-        "WHEN 'planned' THEN 3 ELSE 4 END, key IS NOT NULL, occurrence LIMIT 1",
-        (digest, run),
-    ).fetchone()
-    return None if row is None else (row[0], JobState(row[1]), row[2])
-
-
-def _occurrence(connection: sqlite3.Connection, digest: bytes) -> int:
-    (last,) = connection.execute(
-        "SELECT coalesce(max(occurrence), 0) FROM jobs WHERE digest = ?", (digest,)
-    ).fetchone()
-    return int(last) + 1
 
 
 def _identity(picture: Any) -> Hashable:

@@ -53,7 +53,7 @@ class BatchSummary:
         images_left: That jobs not yet sent ask for.
         is_capped: True when ``max_images`` kept jobs from being sent.
         doubtful: Names of the jobs in doubt, the first 100.
-        gone: Jobs of earlier runs that are paid, not done, and no longer in the manifest.
+        gone: Jobs of earlier runs that are paid or in doubt, not done, and no longer in the manifest.
     """
 
     jobs: int = 0
@@ -91,7 +91,7 @@ def summarize(
         connection, "run = ? AND state IN ('in doubt', 'sending')", (run,), most=_MOST_NAMED
     )
     (gone,) = connection.execute(
-        "SELECT count(*) FROM jobs WHERE run <> ? AND state = 'submitted'", (run,)
+        "SELECT count(*) FROM jobs WHERE run <> ? AND state IN ('submitted', 'in doubt')", (run,)
     ).fetchone()
     return BatchSummary(
         jobs=count(*JobState),

@@ -229,6 +229,9 @@ class BatchRun:
             try:
                 task = await self.tools.submit(request, owner=self, ledger=ledger)
             except errors.NotSentError as error:
+                if objection := self.objection(request):
+                    # It was withdrawn.
+                    raise objection from error
                 await self._wait_for_service(error)
             except PPInfraError:
                 # Whatever it says, the service is there.
@@ -276,7 +279,7 @@ class BatchRun:
             # The ledger has moved it; here is what is known of it.
             await self.journal.write(partial(records.note_error, job=job.id, error=as_json))
             return JobState.IN_DOUBT
-        if isinstance(error, _LATER) or (is_sent and not isinstance(error, _NO_USE)):
+        if _is_for_later(error) or (is_sent and not isinstance(error, _NO_USE)):
             await self.journal.write(partial(records.note_error, job=job.id, error=as_json))
             return JobState.SUBMITTED if is_sent else JobState.PLANNED
         await self.journal.write(
@@ -365,6 +368,13 @@ class BatchRun:
         except NameTakenError:
             return False
         return True
+
+
+def _is_for_later(error: PPInfraError) -> bool:
+    """Tell whether a job stays what it is, for the next run to go on with."""
+    # What we found wrong ourselves, such as a picture that is gone, the next run names by its line.
+    is_ours = isinstance(error, errors.InvalidRequestError) and bool(error.violations)
+    return is_ours or isinstance(error, _LATER)
 
 
 def _may_come(error: errors.IncompleteResultError) -> bool:

@@ -196,7 +196,9 @@ async def test_a_line_without_end_is_not_read_into_memory(place: Place) -> None:
     place.write([line()])
     with place.manifest.open("a") as file:
         file.write("x" * (LONGEST_LINE + 1))
-    with pytest.raises(ManifestError, match=r"line 2 is longer than 1,048,576 bytes\. Nothing was"):
+    with pytest.raises(
+        ManifestError, match=r"line 2: is longer than 1,048,576 bytes\. Nothing was"
+    ):
         await plan(manifest_of(place))
 
 

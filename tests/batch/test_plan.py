@@ -21,6 +21,7 @@ from ppinfra_async._journal_file import open_journal
 from ppinfra_async.batch import (
     BadLine,
     Batch,
+    BatchStoppedError,
     JournalError,
     Manifest,
     ManifestError,
@@ -466,3 +467,74 @@ async def test_names_stay_when_lines_move(client: Client, place: Place) -> None:
         ("cat 0", "cat-1.png"),
         ("cat 1", "cat-2-1.png"),
     ]
+
+
+# --- pictures that change ---
+
+
+def touch(path: Path) -> None:
+    later = path.stat().st_mtime_ns + 10**9
+    os.utime(path, ns=(later, later))
+
+
+async def test_changed_picture_is_not_paid_for_again_unasked(
+    client: Client, simulator: Simulator, place: Place
+) -> None:
+    """A copied folder has other times: its jobs without a key are named, not silently paid anew."""
+    await place.run(client, lines(3))
+    touch(place.folder / "cat.png")
+
+    with pytest.raises(ManifestError, match="its picture has changed") as caught:
+        await place.run(client)
+    assert [bad.number for bad in caught.value.lines] == [1, 2, 3]
+    assert simulator.counters.accepted == 3
+
+    summary = await place.run(client, redo_changed=True)
+    assert (summary.done, simulator.counters.accepted) == (3, 6)
+
+
+async def test_doubt_outlives_a_changed_picture(
+    client: Client, simulator: Simulator, place: Place
+) -> None:
+    """What may be paid is not sent again because its picture was touched, nor by `redo_changed` alone."""
+    simulator.faults.order("submit", Fault.cut_after_read())
+    await place.run(client, lines(1))
+    touch(place.folder / "cat.png")
+
+    for redo in (False, True):
+        with pytest.raises(ManifestError):
+            await place.run(client, redo_changed=redo)
+    assert simulator.counters.accepted == 1
+
+    summary = await place.run(client, redo_changed=True, resubmit_unknown=True)
+    assert (summary.done, simulator.counters.accepted) == (1, 2)
+
+
+@pytest.mark.parametrize("key", [None, "mine"])
+async def test_paid_task_is_fetched_without_its_source(
+    client: Client, simulator: Simulator, place: Place, key: str | None
+) -> None:
+    """A source that was tidied away is not needed for what is paid already."""
+    simulator.faults.order("download", Fault.status(404), times=None)
+    manifest = [line() if key is None else line(key=key)]
+    assert (await place.run(client, manifest)).paid_left == 1
+    simulator.faults.clear()
+    (place.folder / "cat.png").unlink()
+
+    assert (await place.run(client)).done == 1
+    assert (await place.run(client)).done == 1
+    assert simulator.counters.accepted == 1
+
+
+async def test_picture_that_was_never_sent_may_change(
+    client: Client, simulator: Simulator, place: Place
+) -> None:
+    """Nothing is paid for a job that was only planned."""
+    with pytest.raises(BatchStoppedError):
+        simulator.faults.order("submit", Fault.status(403, "INVALID_API_KEY"), times=None)
+        await place.run(client, lines(2))
+    simulator.faults.clear()
+    touch(place.folder / "cat.png")
+
+    assert (await place.run(client)).done == 2
+    assert simulator.counters.accepted == 2
