@@ -7,6 +7,7 @@ import random
 import shutil
 import sqlite3
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -395,12 +396,11 @@ def test_whatever_becomes_of_a_manifest_each_job_is_paid_once(
 @given(_manifests.flatmap(lambda manifest: st.tuples(st.just(manifest), st.permutations(manifest))))
 def test_shuffling_costs_nothing(still: Path, both: tuple[list[Entry], list[Entry]]) -> None:
     """The order of lines is nobody's business."""
-    connection = open_journal(Path("in memory"), is_to_be_kept=False)
     counts = []
-    for manifest in both:
-        objects = [line(request, key=key) for key, request in manifest]
-        counts.append(_submits(connection, Manifest.from_objects(objects, still)))
-    connection.close()
+    with closing(open_journal(Path("in memory"), is_to_be_kept=False)) as connection:
+        for manifest in both:
+            objects = [line(request, key=key) for key, request in manifest]
+            counts.append(_submits(connection, Manifest.from_objects(objects, still)))
     assert counts == [len(both[0]), 0]
 
 
@@ -408,11 +408,9 @@ def test_shuffling_costs_nothing(still: Path, both: tuple[list[Entry], list[Entr
 
 
 def stems_of(still: Path, *manifest: Line) -> list[str]:
-    connection = open_journal(Path("in memory"), is_to_be_kept=False)
-    Planner(manifest=Manifest.from_objects(list(manifest), still)).plan(connection)
-    stems = [job.stem for job in records.jobs(connection)]
-    connection.close()
-    return stems
+    with closing(open_journal(Path("in memory"), is_to_be_kept=False)) as connection:
+        Planner(manifest=Manifest.from_objects(list(manifest), still)).plan(connection)
+        return [job.stem for job in records.jobs(connection)]
 
 
 def test_files_are_called_after_the_key_else_after_the_picture(still: Path) -> None:
