@@ -176,8 +176,11 @@ class BatchReporter:
                     self.screen.step(f"{name}: sent as {width} × {height} ({why})")
             case SubmitDelayed(error=error, wait=wait):
                 what = error.message.partition(". ")[0].rstrip(".")
-                self.progress.pause = (anyio.current_time() + wait, f"{what}.")
-                self.screen.step(f"ppinfra: Trying again in {wait:.1f} s: {what}.")
+                now = anyio.current_time()
+                # All jobs under way may meet the same trouble: it is told once per wait.
+                if now >= self.progress.pause[0]:
+                    self.screen.step(f"ppinfra: Trying again in {wait:.1f} s: {what}.")
+                self.progress.pause = (now + wait, f"{what}.")
             case _:
                 return
 
@@ -207,10 +210,10 @@ class BatchReporter:
                 "--resubmit-unknown sends them again."
             )
         if summary.is_capped:
-            self.screen.say("--max-images keeps the rest from being sent.")
+            self.screen.say("--max-images keeps the rest from being sent; raise it to go on.")
         if summary.failed:
             self.screen.say("--retry-failed sends failed jobs again.")
-        if summary.left:
+        if summary.left and (summary.paid_left or not summary.is_capped):
             paid = (
                 f" ({summary.paid_left} are paid and wait to be fetched)"
                 if summary.paid_left

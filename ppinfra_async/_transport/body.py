@@ -71,7 +71,6 @@ class StreamedBody(aiohttp.Payload):
         self._timeouts = timeouts
         self._readers = readers
         self._answered = False
-        self._has_begun = False
         self._gathered = b""
         self._connection: asyncio.WriteTransport | None = None
 
@@ -129,12 +128,9 @@ class StreamedBody(aiohttp.Payload):
     async def _write_text(self, writer: AbstractStreamWriter, text: bytes) -> None:
         view = memoryview(text)
         for start in range(0, len(view), _WRITE):
-            if self._has_begun:
-                await self._look_at_connection()
-            else:
-                # There is nothing yet that could be answered: no need to let the loop look.
-                self._has_begun = True
-                self._check_connection()
+            # Before the first one, too: a kept connection may have ended, and Python 3.12 begins to
+            # write before the loop had a turn to notice that.
+            await self._look_at_connection()
             await writer.write(view[start : start + _WRITE])
             self._phase.progress()
 
