@@ -26,6 +26,9 @@ GALLERY = "index.html"
 
 _MOST_NAMED = 100
 
+# Line ends to `str.splitlines` and some editors; in JSON they stand in texts only.
+_LINE_ENDS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
+
 _OUTCOMES: dict[JobState, Outcome] = {
     JobState.DONE: "done",
     JobState.FAILED: "failed",
@@ -120,7 +123,7 @@ def write_results(connection: sqlite3.Connection, folder: Path) -> None:
     with passing_file(folder) as passing:
         with passing.open("w", encoding="utf-8", newline="\n") as file:
             for job in records.jobs(connection):
-                file.write(json.dumps(document(job), ensure_ascii=False))
+                file.write(json.dumps(document(job), ensure_ascii=False).translate(_LINE_ENDS))
                 file.write("\n")
             file.flush()
             os.fsync(file.fileno())
