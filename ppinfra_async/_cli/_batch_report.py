@@ -86,6 +86,15 @@ class BatchReporter:
         known = plan.jobs - plan.to_send
         text = f"{_count(plan.jobs, 'job')}, all good: {plan.to_send} to send, {_count(images, 'image')}"
         self.screen.say(f"{text}; {known} known already." if known else f"{text}.")
+        if plan.in_doubt:
+            self.screen.say(
+                f"{_count(plan.in_doubt, 'job')} in doubt, which may be paid: left alone unless "
+                "--resubmit-unknown is given."
+            )
+        if plan.failed:
+            self.screen.say(
+                f"{_count(plan.failed, 'job')} failed before: left alone unless --retry-failed is given."
+            )
         if not images:
             return
         rate = _DEFAULT_QUOTA if quota == "auto" else int(quota)
@@ -178,7 +187,7 @@ class BatchReporter:
                 what = error.message.partition(". ")[0].rstrip(".")
                 now = anyio.current_time()
                 # All jobs under way may meet the same trouble: it is told once per wait.
-                if now >= self.progress.pause[0]:
+                if now >= self.progress.pause[0] and not self.progress.stopping:
                     self.screen.step(f"ppinfra: Trying again in {wait:.1f} s: {what}.")
                 self.progress.pause = (now + wait, f"{what}.")
             case _:
@@ -195,6 +204,8 @@ class BatchReporter:
 
     def summarize(self, summary: BatchSummary, *, seconds: float) -> None:
         """Say how everything stands, and what to do next."""
+        if not summary.jobs:
+            self.screen.say(f"{self.source.manifest.name} has no jobs.")
         self.screen.say(
             f"{summary.done} of {_count(summary.jobs, 'job')} done in {duration(seconds)}, "
             f"{summary.failed} failed, {summary.in_doubt} in doubt, {summary.left} left. "

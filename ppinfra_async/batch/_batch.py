@@ -212,9 +212,16 @@ def _refuse_lost_journal(folder: Path) -> None:
     Raises:
         JournalError: naming the way out.
     """
-    if (folder / RESULTS).exists() and not (folder / JOURNAL).exists():
+    if (folder / JOURNAL).exists():
+        return
+    if (folder / GALLERY).is_file() and not (folder / RESULTS).exists():
+        raise JournalError(
+            f"{folder} has an {GALLERY} that is not ours, and it would be replaced: choose another "
+            "folder. Nothing was sent or paid."
+        )
+    if (folder / RESULTS).exists():
         raise JournalError(
             f"{folder} has {RESULTS} of a batch, and its {JOURNAL} is gone: without it every job would "
             f"be paid again. Restore it, or choose another folder; to begin anew here, move {RESULTS} "
-            "away first. Nothing was sent or paid."
+            f"and {GALLERY} away first. Nothing was sent or paid."
         )

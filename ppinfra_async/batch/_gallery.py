@@ -86,25 +86,35 @@ class Entry:
 
 
 def write_gallery(
-    path: Path, entries: Iterable[Entry], *, title: str, note: str, total: int, generator: str
+    path: Path,
+    entries: Iterable[Entry],
+    *,
+    title: str,
+    note: str,
+    total: int,
+    generator: str,
+    most: int = MOST_ENTRIES,
 ) -> None:
     """Write the page to *path*, in place of what was there; entries are taken one by one.
 
     Args:
         path: Where the page shall be.
-        entries: The jobs in the order to show; not more than `MOST_ENTRIES` are taken.
+        entries: The jobs in the order to show; not more than *most* are taken.
         title: The page's headline.
         note: A sentence below it.
         total: How many jobs there are, also those that are not shown.
         generator: What made the page.
+        most: How many jobs it shows.
 
     Raises:
         OSError: when it cannot be written; the page that was there is still there then.
     """
-    texts = {"title": title, "note": note, "cut": _cut(total), "generator": generator}
+    texts = {"title": title, "note": note, "cut": _cut(total, most), "generator": generator}
     with passing_file(path.parent) as passing:
         with passing.open("wb") as file:
-            for piece in _page(entries, {name: escape(text) for name, text in texts.items()}):
+            for piece in _page(
+                islice(entries, most), {name: escape(text) for name, text in texts.items()}
+            ):
                 # A half character can be left in the texts of the head only: a browser could not
                 # show it either.
                 file.write(piece.encode("utf-8", "replace"))
@@ -123,14 +133,14 @@ def _page(entries: Iterable[Entry], texts: dict[str, str]) -> Iterator[str]:
     }
     head, foot = _part("gallery.html").split("$entries")
     yield Template(head).substitute(values)
-    yield from _block(islice(entries, MOST_ENTRIES))
+    yield from _block(entries)
     yield Template(foot).substitute(values)
 
 
-def _cut(total: int) -> str:
-    if total <= MOST_ENTRIES:
+def _cut(total: int, most: int) -> str:
+    if total <= most:
         return ""
-    return f"These are the first {MOST_ENTRIES:,} of {total:,}; all are in results.jsonl."
+    return f"These are the first {most:,} of {total:,}; all are in results.jsonl."
 
 
 def _block(entries: Iterable[Entry]) -> Iterator[str]:

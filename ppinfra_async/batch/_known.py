@@ -113,7 +113,7 @@ def objection_to_redo(state: JobState, key: str | None, choices: Choices) -> str
         return ""
     if not choices.redo_changed and key is None:
         return (
-            "its picture has changed since a job asked the same (pictures count by size and time): "
+            "its picture has changed since a job asked the same (it counts by size, time and --fit): "
             "give it a key to make a further job, or say --redo-changed to make that one anew; either "
             "is paid"
         )

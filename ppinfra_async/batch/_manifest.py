@@ -145,11 +145,9 @@ class Manifest:
             return Violation(path, text, f"must be the path of a picture ({error})")
 
     def shape(self, job: ManifestJob) -> bytes:
-        """Return what a job is known by when its pictures have changed: their paths alone."""
+        """Return what a job is known by when its pictures have changed, or how they are scaled."""
         facts = {
-            id(picture): PictureFacts(
-                path=self._path_of(picture), size=0, modified_ns=0, fit=picture.fit
-            )
+            id(picture): PictureFacts(path=self._path_of(picture), size=0, modified_ns=0, fit=None)
             for _, picture in pictures_of(job.request)
         }
         return digest(job.request, facts)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from itertools import chain
 from typing import Any
@@ -83,6 +83,8 @@ class Plan:
         images_to_send: Their images, by endpoint.
         crashed: Jobs that died between their mark and their id, now in doubt.
         submitted: Images that were ever submitted before this run.
+        in_doubt: Known jobs that may be paid and are left alone.
+        failed: Known jobs that failed and are left alone.
     """
 
     run: int
@@ -92,6 +94,8 @@ class Plan:
     images_to_send: dict[str, int] = field(factory=dict)
     crashed: int = 0
     submitted: int = 0
+    in_doubt: int = 0
+    failed: int = 0
 
 
 @frozen(kw_only=True)
@@ -152,6 +156,7 @@ class _Planning:
     bad_count: int = 0
     bad: list[BadLine] = field(factory=list)
     images: dict[str, int] = field(factory=dict)
+    left_alone: Counter[JobState] = field(factory=Counter)
     stems: dict[str, int] = field(factory=dict)
     good: OrderedDict[Hashable, None] = field(factory=OrderedDict)
 
@@ -173,6 +178,8 @@ class _Planning:
             images_to_send=self.images,
             crashed=crashed,
             submitted=images_submitted(self.connection),
+            in_doubt=self.left_alone[JobState.IN_DOUBT],
+            failed=self.left_alone[JobState.FAILED],
         )
 
     # --- the lines ---
@@ -276,6 +283,8 @@ class _Planning:
         if state in {None, JobState.PLANNED}:
             self._look(job)
             self._count(job)
+        elif state is not None:
+            self.left_alone[state] += 1
         if state is None and not self.bad_count:
             self._plan_new(number, job, (digest, shape))
 

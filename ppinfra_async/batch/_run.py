@@ -53,9 +53,6 @@ _LATER = (
 """Errors after which a job stays what it is: the next run goes on with it."""
 
 
-_Asked = tuple[JobRecord, Request | errors.InvalidRequestError]
-"""A job and what it asks."""
-
 _Pictures = dict[int, PictureRecord]
 """What is known of a job's pictures, by their number."""
 
@@ -97,7 +94,7 @@ class BatchRun:
     _disks: WorkerThreads = field(factory=lambda: WorkerThreads(_DISKS), init=False)
     _scope: anyio.CancelScope = field(factory=anyio.CancelScope, init=False)
     _reading: anyio.Lock = field(factory=anyio.Lock, init=False)
-    _page: deque[_Asked] = field(factory=deque, init=False)
+    _page: deque[JobRecord] = field(factory=deque, init=False)
     _phase: JobState | None = field(default=JobState.SUBMITTED, init=False)
     _position: int = field(default=-1, init=False)
     _stopped: anyio.Event = field(factory=anyio.Event, init=False)
@@ -139,14 +136,14 @@ class BatchRun:
     # --- which job is next ---
 
     async def _work(self) -> None:
-        while (asked := await self._next()) is not None:
-            await self._one(*asked)
+        while (job := await self._next()) is not None:
+            await self._one(job)
 
-    async def _next(self) -> _Asked | None:
+    async def _next(self) -> JobRecord | None:
         async with self._reading:
             while not self._page and self._phase is not None:
                 await self._turn_page(self._phase)
-            if not self._page or not self._may_begin(self._page[0][0]):
+            if not self._page or not self._may_begin(self._page[0]):
                 return None
             return self._page.popleft()
 
@@ -158,25 +155,16 @@ class BatchRun:
         where = "run = ? AND state = ? AND position > ?"
         parameters = (self.run, phase, self._position)
 
-        def read(connection: sqlite3.Connection) -> list[_Asked]:
-            found = records.jobs(connection, where, parameters, order="position", most=_PAGE)
-            # Here, because it looks at folders, which must not be done on the event loop.
-            return [(job, self._request_of(job)) for job in found]
+        def read(connection: sqlite3.Connection) -> list[JobRecord]:
+            return list(records.jobs(connection, where, parameters, order="position", most=_PAGE))
 
         found = await self.journal.write(read)
         self._page.extend(found)
         if found:
-            self._position = found[-1][0].position
+            self._position = found[-1].position
         else:
             self._phase = JobState.PLANNED if phase is JobState.SUBMITTED else None
             self._position = -1
-
-    def _request_of(self, job: JobRecord) -> Request | errors.InvalidRequestError:
-        try:
-            return self.manifest.request_again(job.line)
-        except BadLineError as error:
-            # It was good when it was planned; a picture has become a link to elsewhere since.
-            return errors.InvalidRequestError(f"The job cannot be sent any more: {error}.")
 
     def _may_begin(self, job: JobRecord) -> bool:
         if self.progress.stopping:
@@ -192,11 +180,10 @@ class BatchRun:
 
     # --- one job ---
 
-    async def _one(self, job: JobRecord, request: Request | errors.InvalidRequestError) -> None:
-        if isinstance(request, errors.InvalidRequestError):
-            await self._note(job, None, request)
-            return
+    async def _one(self, job: JobRecord) -> None:
+        request = None
         try:
+            request = await self._request_of(job)
             task = await self._task_of(job, request)
             if task is not None:
                 await self._finish(job, task)
@@ -205,6 +192,15 @@ class BatchRun:
         except (JournalError, OutputError) as error:
             self._end_early(error)
             self.listeners.end(job, job.state, error)
+
+    async def _request_of(self, job: JobRecord) -> Request:
+        """Make the request of a job just before its turn: by then its picture may lead elsewhere."""
+        try:
+            return await self._disks.run(self.manifest.request_again, job.line)
+        except BadLineError as error:
+            raise errors.InvalidRequestError(
+                f"The job cannot be sent any more: {error}."
+            ) from error
 
     async def _task_of(self, job: JobRecord, request: Request) -> Task | None:
         if job.task_id is not None:

@@ -428,3 +428,39 @@ def test_live_display_counts(
     assert "under way" in text
     assert "images in the last minute, quota 600" in text
     assert "20 of 20 jobs done" in text
+
+
+def test_check_tells_what_a_run_would_leave_alone(
+    batch: Call, service: SimulatorThread, folder: Path
+) -> None:
+    """Jobs in doubt and failed ones are counted, with what lets them be sent again."""
+    manifest = write(folder / "jobs.jsonl", [line("doubt"), line("bad", prompt="simulate-illegal")])
+    service.faults.order("submit", Fault.cut_after_read())
+    batch(manifest, "--out", "out", "--max-in-flight", "1")
+
+    checked = batch(manifest, "--out", "out", "--check")
+
+    assert "1 job in doubt, which may be paid" in checked.err
+    assert "1 job failed before" in checked.err
+
+
+def test_empty_manifest_says_so(batch: Call, service: SimulatorThread, folder: Path) -> None:
+    """A file without a job is no success to be proud of."""
+    done = batch(write(folder / "jobs.jsonl", [""]), "--out", "out")
+
+    assert "jobs.jsonl has no jobs." in done.err
+
+
+def test_page_of_somebody_else_is_not_replaced(
+    batch: Call, service: SimulatorThread, folder: Path
+) -> None:
+    """An index.html that was there before any batch is left as it is, and nothing is sent."""
+    (folder / "out").mkdir()
+    (folder / "out" / "index.html").write_text("mine")
+
+    done = batch(write(folder / "jobs.jsonl", [line("a")]), "--out", "out")
+
+    assert done.code == ExitCode.USAGE
+    assert "index.html that is not ours" in done.err
+    assert (folder / "out" / "index.html").read_text() == "mine"
+    assert service.counters.submit_starts == 0

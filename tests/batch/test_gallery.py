@@ -18,7 +18,6 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppinfra_async.batch import _gallery
 from ppinfra_async.batch._gallery import MOST_ENTRIES, Entry, Picture, write_gallery
 
 HOSTILE = (
@@ -193,11 +192,8 @@ def test_a_source_elsewhere_is_an_address_of_the_disk(tmp_path: Path) -> None:
     assert none[2] is None
 
 
-def test_entries_are_taken_one_by_one_and_not_more_than_shown(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_entries_are_taken_one_by_one_and_not_more_than_shown(tmp_path: Path) -> None:
     """No entry is kept, none is taken in vain, and the page says that there are more."""
-    monkeypatch.setattr(_gallery, "MOST_ENTRIES", 5)
     taken = []
 
     def many() -> Iterator[Entry]:
@@ -205,7 +201,7 @@ def test_entries_are_taken_one_by_one_and_not_more_than_shown(
             taken.append(number)
             yield evolve(ENTRY, title=f"job {number}")
 
-    html = written(tmp_path, many(), total=12_345)
+    html = written(tmp_path, many(), total=12_345, most=5)
 
     assert taken == [0, 1, 2, 3, 4]
     assert [row[0] for row in rows_of(html)] == [f"job {number}" for number in range(5)]

@@ -536,3 +536,14 @@ async def test_picture_that_was_never_sent_may_change(
 
     assert (await place.run(client)).done == 2
     assert simulator.counters.accepted == 2
+
+
+async def test_another_scale_is_not_paid_for_again_unasked(
+    client: Client, simulator: Simulator, place: Place
+) -> None:
+    """`fit` added to a finished batch changes what is sent: the jobs are named, not paid anew."""
+    await place.run(client, lines(2))
+
+    with pytest.raises(ManifestError, match="--fit"):
+        await place.run(client, fit=1024)
+    assert simulator.counters.accepted == 2

@@ -555,6 +555,10 @@ async def test_results_without_a_journal_are_refused(
         await place.run(client)
     assert simulator.counters.accepted == 2
     (place.out / "results.jsonl").unlink()
+    with pytest.raises(JournalError, match=r"has an index.html that is not ours"):
+        await place.run(client)
+    assert simulator.counters.accepted == 2
+    (place.out / "index.html").unlink()
     summary = await place.run(client)
     assert (summary.done, simulator.counters.accepted) == (2, 4)
     assert place.pictures == ["cat-1-2.png", "cat-1.png", "cat-2-1-2.png", "cat-2-1.png"]
