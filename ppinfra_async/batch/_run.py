@@ -37,6 +37,11 @@ from ppinfra_async.results import GeneratedImage
 
 _PAGE = 256
 _DISKS = 4
+"""Threads that read and write pictures."""
+
+_LAST_WRITES = 4.0
+"""Seconds to wait for writes whose job was cut short."""
+
 _FETCHES = 3
 """How often a run tries to fetch the pictures of a task before it leaves them to the next run."""
 
@@ -111,7 +116,7 @@ class BatchRun:
             async with anyio.create_task_group() as group:
                 for _ in range(min(self.max_in_flight, max(1, self.progress.total))):
                     group.start_soon(self._work)
-        await self._disks.idle(_DISKS)
+        await self._disks.idle(_LAST_WRITES)
 
     def stop(self, patience: float) -> None:
         """Send nothing more; wait for what is paid, *patience* seconds at most."""
@@ -198,6 +203,8 @@ class BatchRun:
         try:
             return await self._disks.run(self.manifest.request_again, job.line)
         except BadLineError as error:
+            if job.task_id is None:
+                self.submitted -= job.images
             raise errors.InvalidRequestError(
                 f"The job cannot be sent any more: {error}."
             ) from error
