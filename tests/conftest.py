@@ -25,6 +25,11 @@ FAST_POLLING = Polling(
 )
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Say how many processes share the tests: half of their time is waiting for sockets."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.fixture
 def anyio_backend() -> str:
     """Aiohttp runs on asyncio only."""

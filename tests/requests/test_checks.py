@@ -49,7 +49,7 @@ def test_edges_of_json(value: Any) -> None:
         iter([]),
         range(3),
     ],
-    ids=repr,
+    ids=lambda value: repr(value).split(" at ")[0],
 )
 def test_what_json_cannot_carry_exactly(value: Any) -> None:
     """At the top or far below."""
