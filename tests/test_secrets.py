@@ -173,6 +173,12 @@ FAILURES: dict[str, tuple[Failing, str, Fault | None]] = {
     "submit cut after": (submit, "submit", Fault.cut_after_read()),
     "answer cut": (submit, "submit", Fault.cut_in_reply(5)),
     "no answer": (submit, "submit", Fault.never_answer()),
+    "key repeated": (submit, "submit", Fault.status(403, body=f"The key {KEY} is not known.")),
+    "key repeated as JSON": (
+        submit,
+        "submit",
+        Fault.status(403, body=f'{{"code": 403, "reason": "INVALID_API_KEY", "message": "{KEY}"}}'),
+    ),
     "key refused": (submit, "submit", Fault.status(403, "INVALID_API_KEY")),
     "balance": (submit, "submit", Fault.status(400, "BILLING_BALANCE_NOT_ENOUGH")),
     "quota": (submit, "submit", Fault.status(429, headers={"Retry-After": "60"})),

@@ -91,6 +91,10 @@ class BatchReporter:
                 f"{_count(plan.in_doubt, 'job')} in doubt, which may be paid: left alone unless "
                 "--resubmit-unknown is given."
             )
+        if plan.repeated:
+            self.screen.say(
+                f"{_count(plan.repeated, 'job')} with exactly the request of another: each is paid."
+            )
         if plan.failed:
             self.screen.say(
                 f"{_count(plan.failed, 'job')} failed before: left alone unless --retry-failed is given."
@@ -223,7 +227,9 @@ class BatchReporter:
         if summary.is_capped:
             self.screen.say("--max-images keeps the rest from being sent; raise it to go on.")
         if summary.failed:
-            self.screen.say("--retry-failed sends failed jobs again.")
+            self.screen.say(
+                "--retry-failed sends failed jobs again; each is paid again if the service takes it."
+            )
         if summary.left and (summary.paid_left or not summary.is_capped):
             paid = (
                 f" ({summary.paid_left} are paid and wait to be fetched)"

@@ -43,7 +43,8 @@ def source_of(
     if (manifest is None) == (images is None):
         raise CommandError(
             "Give either a manifest (ppinfra batch jobs.jsonl --out DIR) or pictures (ppinfra batch "
-            "--images 'in/*.png' --model NAME --prompt TEXT --out DIR). Nothing was sent or paid."
+            "--images 'in/*.png' --model NAME --prompt TEXT --out DIR), not both; a pattern stands in "
+            "quotes. Nothing was sent or paid."
         )
     if images is not None:
         return _of_pictures(images, ask, list(allow_dirs), out)

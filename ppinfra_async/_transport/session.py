@@ -37,6 +37,13 @@ _REDIRECTS = {301, 302, 303, 307, 308}
 _FAILURES = (aiohttp.ClientError, OSError, ValueError, RuntimeError)
 
 
+_SHORTEST_KEY = 8
+"""A shorter text, which only a test has as its key, may stand in any word."""
+
+_LONGEST_WORDS = 1 << 20
+"""Bytes of a reply that may be words; longer ones are pictures."""
+
+
 class AiohttpTransport:
     """The real one."""
 
@@ -49,6 +56,7 @@ class AiohttpTransport:
             "Content-Type": "application/json",
             "Accept": "application/json",
         }
+        self._api_key = api_key
         self._ways: dict[str, _Way] = {}
         self._timeouts = timeouts
         self._network = network
@@ -68,7 +76,7 @@ class AiohttpTransport:
         if call.body is None:
             return await self._ask(call)
         commit = commit or CommitPoint()
-        arriving = _Arriving()
+        arriving = _Arriving(self._api_key)
         try:
             return await self._submit(call, call.body, commit, arriving)
         except TransportFailure as failed:
@@ -84,7 +92,7 @@ class AiohttpTransport:
         try:
             with Deadline(self._timeouts.poll):
                 async with self._open("poll", call, None) as response:
-                    return await _Arriving().whole(response)
+                    return await _Arriving(self._api_key).whole(response)
             failure = TransportFailure(f"no answer within {self._timeouts.poll:g} s")
         except TransportFailure as failed:
             failure = failed
@@ -263,7 +271,8 @@ class _Arriving:
         reply: Status, headers and what there is of the body, or None before the headers.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, api_key: MaskedText) -> None:
+        self._api_key = api_key
         self.reply: HttpReply | None = None
 
     async def whole(self, response: aiohttp.ClientResponse) -> HttpReply:
@@ -281,9 +290,16 @@ class _Arriving:
                 if length > _LARGEST_REPLY:
                     raise TooLongError(f"the answer is longer than {_LARGEST_REPLY:,} bytes")
         finally:
-            reply = HttpReply(status=response.status, headers=headers, body=b"".join(chunks))
+            body = self._without_key(b"".join(chunks))
+            reply = HttpReply(status=response.status, headers=headers, body=body)
             self.reply = reply
         return reply
+
+    def _without_key(self, body: bytes) -> bytes:
+        """Mask the key where a service repeats it: its words go into messages, logs and journals."""
+        if not _SHORTEST_KEY <= len(self._api_key) <= len(body) <= _LONGEST_WORDS:
+            return body
+        return body.replace(self._api_key.encode(), b"***")
 
 
 def _proxies(network: Network) -> Proxies:

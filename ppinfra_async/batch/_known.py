@@ -88,7 +88,7 @@ def _by(
         free = "(key IS NULL OR key NOT IN (SELECT key FROM temp.keys))"
     return _known(
         connection.execute(
-            f"{_COLUMNS} WHERE {column} = ? AND run <> ? AND {free} ORDER BY {_ORDER} LIMIT 1",
+            f"{_COLUMNS} WHERE {column} = ? AND run < ? AND {free} ORDER BY {_ORDER} LIMIT 1",
             (value, run),
         ).fetchone()
     )
@@ -118,9 +118,10 @@ def objection_to_redo(state: JobState, key: str | None, choices: Choices) -> str
             "is paid"
         )
     if not choices.redo_changed:
+        cost = "" if state in {JobState.PLANNED, JobState.FAILED} else ", which is paid anew"
         return (
             f"key: {key!r} is known, and what it asks has changed since (picture files count by size "
-            "and time); give it another key, or say --redo-changed to pay for it anew"
+            f"and time); give it another key, or say --redo-changed to have what it asks now{cost}"
         )
     if state is JobState.IN_DOUBT and not choices.resubmit_unknown:
         return (

@@ -29,6 +29,9 @@ from ppinfra_async.inputs import BadInputError, ImageInput, checked_fit
 from ppinfra_async.requests import Request
 from ppinfra_async.requests._base import pictures_of
 
+_HEAD = 4096
+"""Bytes at the beginning of a file that tell whether it is text."""
+
 Line = tuple[int, bytes | Mapping[str, Any]]
 """A line's number, from 1, and what is on it: bytes without the line end, or an object."""
 
@@ -199,6 +202,13 @@ def _lines_of_file(path: Path) -> Iterator[Line]:
         # It is read twice, and a pipe cannot be: then there would be no jobs, or a wait for ever.
         raise OSError("it is not a regular file; write a pipe's lines to one first")
     with path.open("rb") as file:
+        if b"\0" in file.read(_HEAD):
+            # Each of its lines would be bad, with a message for each.
+            raise OSError(
+                "it is not UTF-8 text; a picture is not a manifest (see --images), and UTF-16 is to be "
+                "saved as UTF-8"
+            )
+        file.seek(0)
         number = 0
         while raw := file.readline(LONGEST_LINE + 1):
             number += 1

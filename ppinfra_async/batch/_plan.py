@@ -85,6 +85,7 @@ class Plan:
         submitted: Images that were ever submitted before this run.
         in_doubt: Known jobs that may be paid and are left alone.
         failed: Known jobs that failed and are left alone.
+        repeated: New jobs that ask exactly what another one asks; each is paid.
     """
 
     run: int
@@ -96,6 +97,7 @@ class Plan:
     submitted: int = 0
     in_doubt: int = 0
     failed: int = 0
+    repeated: int = 0
 
 
 @frozen(kw_only=True)
@@ -152,6 +154,7 @@ class _Planning:
     jobs: int = 0
     new: int = 0
     to_send: int = 0
+    repeated: int = 0
     are_all_keyed: bool = True
     bad_count: int = 0
     bad: list[BadLine] = field(factory=list)
@@ -180,6 +183,7 @@ class _Planning:
             submitted=images_submitted(self.connection),
             in_doubt=self.left_alone[JobState.IN_DOUBT],
             failed=self.left_alone[JobState.FAILED],
+            repeated=self.repeated,
         )
 
     # --- the lines ---
@@ -340,14 +344,15 @@ class _Planning:
         if len(self.stems) > _LOOKED_AT:
             # The count then begins at 2 again, which is only slower.
             self.stems.clear()
+        nth = occurrence(self.connection, digests[0])
+        self.repeated += nth > 1
         stem = free_stem(safe_stem(job.name), self.stems, self._is_taken)
         self.connection.execute(
             "INSERT INTO jobs (key, digest, shape, occurrence, state, stem, folded, line, source, "
             "images, position, run) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                job.key, *digests, occurrence(self.connection, digests[0]), JobState.PLANNED, stem,
-                stem.casefold(), _as_json(job.tree), job.source, job.request.images_asked,
-                number, self.run,
+                job.key, *digests, nth, JobState.PLANNED, stem, stem.casefold(), _as_json(job.tree),
+                job.source, job.request.images_asked, number, self.run,
             ),
         )  # fmt: skip
         self.new += 1

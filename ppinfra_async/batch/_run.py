@@ -256,7 +256,9 @@ class BatchRun:
         if pause is None:
             self._end_early(error)
             raise error
-        self.progress.pause = (anyio.current_time() + pause, error.message)
+        # What comes after is meant for somebody who gets no further try.
+        what = error.message.partition(". ")[0].rstrip(".")
+        self.progress.pause = (anyio.current_time() + pause, f"{what}.")
         with anyio.move_on_after(pause):
             await self._stopped.wait()
 

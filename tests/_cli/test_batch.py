@@ -464,3 +464,28 @@ def test_page_of_somebody_else_is_not_replaced(
     assert "index.html that is not ours" in done.err
     assert (folder / "out" / "index.html").read_text() == "mine"
     assert service.counters.submit_starts == 0
+
+
+def test_check_tells_of_requests_that_are_repeated(batch: Call, folder: Path) -> None:
+    """Who pastes a line twice pays for two pictures, and may not mean it."""
+    without_key = [{name: value for name, value in line("x").items() if name != "key"}] * 3
+    manifest = write(folder / "jobs.jsonl", without_key)
+
+    checked = batch(manifest, "--out", "out", "--check")
+
+    assert "3 jobs, all good: 3 to send" in checked.err
+    assert "2 jobs with exactly the request of another: each is paid." in checked.err
+
+
+def test_changed_request_tells_whether_it_is_paid_anew(
+    batch: Call, service: SimulatorThread, folder: Path
+) -> None:
+    """What was never paid costs nothing twice."""
+    manifest = write(folder / "jobs.jsonl", [line("paid"), line("not", prompt="simulate-illegal")])
+    batch(manifest, "--out", "out")
+    write(manifest, [line("paid", prompt="a dog"), line("not", prompt="a dog")])
+
+    refused = batch(manifest, "--out", "out").err.splitlines()
+
+    assert refused[0].endswith("--redo-changed to have what it asks now, which is paid anew")
+    assert refused[1].endswith("--redo-changed to have what it asks now")

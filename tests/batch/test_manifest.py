@@ -211,6 +211,16 @@ async def test_a_manifest_that_is_not_there_is_an_error_of_its_own(place: Place)
         await plan(manifest_of(place))
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32-be"])
+async def test_what_is_no_utf_8_is_one_error(place: Place, encoding: str) -> None:
+    """Not one for each of a picture's thousand lines."""
+    place.write([line()])
+    place.manifest.write_bytes(place.manifest.read_text().encode(encoding) * 1000)
+    with pytest.raises(ManifestError, match=r"cannot be read \(it is not UTF-8 text") as caught:
+        await plan(manifest_of(place))
+    assert caught.value.count == 0
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 async def test_a_manifest_that_may_not_be_read_is_an_error_of_its_own(place: Place) -> None:
     """With the system's words."""
