@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import os
 import re
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import pytest
 
 import ppinfra_async
 from ppinfra_async import errors
+from tests.measuring import unmeasured
 
 PACKAGE = Path(ppinfra_async.__file__).parent
 
@@ -220,14 +220,12 @@ def test_package_imports_without_heavy_parts() -> None:
         "import sys; from ppinfra_async import Client, Img2Img; "
         "print(*{'PIL', 'sqlite3', 'aiohttp.web', 'rich', 'cyclopts'} & set(sys.modules))"
     )
-    # Coverage, where it measures child processes too, brings its own sqlite3.
-    env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
     done = subprocess.run(  # noqa: S603  # our own interpreter
         [sys.executable, "-W", "error", "-c", code],
         capture_output=True,
         text=True,
         check=True,
-        env=env,
+        env=unmeasured(),
     )
 
     assert done.stdout.strip() == ""

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from attrs import field, frozen
 
+from tests.measuring import unmeasured
 from tests.requesting import MODEL, PICTURE
 
 PATIENCE = 60
@@ -33,6 +34,7 @@ class Victims:
             stdout=subprocess.PIPE,
             text=True,
             bufsize=1,
+            env=unmeasured(),
         )
 
     def __enter__(self) -> Self:
