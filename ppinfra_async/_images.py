@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import anyio
 import pybase64
-from attrs import frozen
+from attrs import evolve, frozen
 
 from ppinfra_async import _pixels
 from ppinfra_async._files import SUFFIX, passing_file
@@ -123,8 +123,10 @@ class Images:
                 return plain
             if self._has_decoded and _is_tiny(plain):
                 # Takes less than to ask a thread for it.
-                return _look(data, True)
-        looked = await self.threads.run(_look, data, decode)
+                return _decoded(plain)
+            looked = await self.threads.run(_decoded, plain)
+        else:
+            looked = await self.threads.run(_look, data, decode)
         self._has_decoded = self._has_decoded or decode
         return looked
 
@@ -179,6 +181,11 @@ def _look_at_once(data: bytes) -> _Looked | None:
         return None
     kind, size = plain
     return _Looked(data, _pixels.Header(kind, kind.name, size), None)
+
+
+def _decoded(plain: _Looked) -> _Looked:
+    """Decode a picture whose header is known, so that it is opened once."""
+    return evolve(plain, pixels=_pixels.decode(plain.data))
 
 
 def _look(given: bytes | str, decode: bool) -> _Looked:  # noqa: FBT001  # threads take no keywords

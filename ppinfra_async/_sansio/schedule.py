@@ -68,8 +68,8 @@ class _Timetable:
         self._tidy()
 
     def drop(self, key: str) -> None:
+        # It is tidied when something is set: a heap that nothing is added to does not grow.
         self._current.pop(key, None)
-        self._tidy()
 
     def _tidy(self) -> None:
         if len(self._heap) > _MANY_STALE + 2 * len(self._current):

@@ -246,7 +246,7 @@ class Checked:
 
     def _keys_given_twice(self) -> Iterator[Violation]:
         more = getattr(self, "more", None)
-        if not isinstance(more, dict):
+        if not isinstance(more, dict) or not more:
             return
         names = {wire_name(field) for field in attrs.fields(type(self)) if field.name != "more"}
         for key in names & more.keys():
