@@ -2,7 +2,8 @@
 
 One schedule serves all waiting tasks of a client: a timetable of polls, a timetable of deadlines,
 and one budget of polls per second. Times are seconds of the caller's clock; draws are random
-numbers in [0, 1) that the caller brings, which spread tasks that started together.
+numbers in [0, 1) that the caller brings, which spread tasks that started together. Polls are planned
+for the beats of a clock, so that those that are due at about the same time cost one wake-up.
 
 Waiting for one task ends at ``total_deadline`` after it began, or at ``processing_deadline`` after
 the service first said ``PROCESSING``, whichever is earlier: time in the queue is not the task's fault.
@@ -11,6 +12,7 @@ the service first said ``PROCESSING``, whichever is earlier: time in the queue i
 from __future__ import annotations
 
 import heapq
+import math
 
 from attrs import define, field, frozen
 
@@ -23,6 +25,10 @@ _FIRST_INTERVAL = 1.0
 _GROWTH = 1.5
 _LONGEST_USUAL_INTERVAL = 5.0
 _SPREAD = 0.3
+_LONGEST_BEAT = 0.1
+"""Polls that are due within so many seconds are asked together: each time that the event loop is woken
+up costs as much CPU as a good part of a poll, and with many tasks hardly two are due at the same time."""
+
 _LAST_LOOK = 0.5
 _TOO_EARLY_FOR_404 = 10.0
 """A task may be unknown for a moment after its submit; nobody reports longer."""
@@ -108,14 +114,28 @@ class _Waiting:
 
 @define
 class Schedule:
-    """The waiting tasks of one client."""
+    """The waiting tasks of one client.
+
+    Attributes:
+        beat: Seconds between two beats.
+        allowance: Seconds of the budget that may be spent at once: whole polls of one beat.
+    """
 
     polling: Polling
+    beat: float = field(init=False)
+    allowance: float = field(init=False)
+    _gap: float = field(init=False)
     _waiting: dict[str, _Waiting] = field(factory=dict, init=False)
     _polls: _Timetable = field(factory=_Timetable, init=False)
     _deadlines: _Timetable = field(factory=_Timetable, init=False)
     _free_at: float = field(default=float("-inf"), init=False)
     _under_way: int = field(default=0, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Compute once what every poll needs."""
+        self._gap = 1 / self.polling.polls_per_second
+        self.beat = min(_LONGEST_BEAT, self.polling.min_interval / 2)
+        self.allowance = math.floor(self.beat / self._gap) * self._gap
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -163,7 +183,7 @@ class Schedule:
         poll = self._next_poll()
         if poll and max(poll[0], self._free_at) <= now:
             self._under_way += 1
-            self._free_at = now + 1 / self.polling.polls_per_second
+            self._free_at = max(self._free_at, now - self.allowance) + self._gap
             self._polls.drop(poll[1])
             self._waiting[poll[1]].asked += 1
             return Ask(poll[1])
@@ -218,10 +238,14 @@ class Schedule:
 
     def _plan(self, task_id: str, entry: _Waiting, now: float, draw: float) -> None:
         interval = self._interval(entry) * (1 + _SPREAD * (draw - 0.5))
-        interval = min(max(interval, self.polling.min_interval), self.polling.max_interval)
+        earliest = now + self.polling.min_interval
         # One look just before the deadline, so that a result is not missed by a moment.
-        latest = max(now + self.polling.min_interval, entry.deadline - _LAST_LOOK)
-        self._polls.set(task_id, min(now + interval, latest))
+        latest = max(earliest, min(now + self.polling.max_interval, entry.deadline - _LAST_LOOK))
+        self._polls.set(task_id, min(self._on_beat(max(now + interval, earliest)), latest))
+
+    def _on_beat(self, when: float) -> float:
+        """Return the first beat that is not before *when*."""
+        return max(when, math.ceil(when / self.beat) * self.beat)
 
     def _interval(self, entry: _Waiting) -> float:
         # Exponents are bounded so that a long wait does not overflow.
