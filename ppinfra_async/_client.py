@@ -123,6 +123,7 @@ class Client:
             handle=self._handle,
             set_aside=self._unclaimed.set_aside,
             report_lost=self._submitter.report_lost,
+            retries=self.retries,
         )
 
     def __repr__(self) -> str:

@@ -11,6 +11,7 @@ from ppinfra_async._background import Background
 from ppinfra_async._submission import Ledger, Owner
 from ppinfra_async._task import Task
 from ppinfra_async.errors import SubmitOutcomeUnknownError
+from ppinfra_async.options import Retries
 from ppinfra_async.requests import Request
 
 
@@ -35,6 +36,7 @@ class JobTools:
         handle: Makes the handle of a task that is known to be ours.
         set_aside: Keeps a task that nobody has taken yet; returns what claims it.
         report_lost: Tells of money in doubt that nobody else will hear of.
+        retries: What is tried again, and how often.
     """
 
     background: Background
@@ -43,3 +45,4 @@ class JobTools:
     handle: Callable[[str, Request], Task]
     set_aside: Callable[[Task], Callable[[], None]]
     report_lost: Callable[[SubmitOutcomeUnknownError], None]
+    retries: Retries

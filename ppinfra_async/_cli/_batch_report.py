@@ -231,11 +231,7 @@ class BatchReporter:
                 "--retry-failed sends failed jobs again; each is paid again if the service takes it."
             )
         if summary.left and (summary.paid_left or not summary.is_capped):
-            paid = (
-                f" ({summary.paid_left} are paid and wait to be fetched)"
-                if summary.paid_left
-                else ""
-            )
+            paid = f" (paid and to be fetched: {summary.paid_left})" if summary.paid_left else ""
             self.screen.say(f"Run the same command again to go on with what is left{paid}.")
         if summary.gone:
             self.screen.say(

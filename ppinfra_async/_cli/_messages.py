@@ -170,7 +170,7 @@ _PAID = {
 _OTHER_WORDS = {
     r"ask for scaling with fit=(\d+)": r"add --fit \1 to scale it down",
     r"The error's \.result holds the others; attach to the task to try again\.": (
-        "The others are saved."
+        "Any others are saved."
     ),
     r" \(Limits\.max_wait\)": "",
     r"(?<=model )(\S+) not allowed\.": r"\1 not allowed. `ppinfra models` lists what there is.",

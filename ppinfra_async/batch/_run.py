@@ -45,6 +45,10 @@ _LAST_WRITES = 4.0
 _FETCHES = 3
 """How often a run tries to fetch the pictures of a task before it leaves them to the next run."""
 
+_FETCH_PAUSE = 8.0
+"""Seconds between the first two of these, and twice as many after: an image host that is started anew is
+waited for. ``Retries.max_wait`` is their ceiling."""
+
 _NO_USE = (errors.TaskFailedError, errors.TaskNotFoundError)
 """Ends of a task that asking again does not change."""
 
@@ -304,7 +308,8 @@ class BatchRun:
             except errors.IncompleteResultError as error:
                 if attempt == _FETCHES or self.progress.stopping or not _may_come(error):
                     raise
-                await anyio.sleep(attempt)
+                with anyio.move_on_after(min(_FETCH_PAUSE * attempt, self.tools.retries.max_wait)):
+                    await self._stopped.wait()
 
     async def _fetch(self, job: JobRecord, task: Task, known: _Pictures) -> None:
         """Bring every picture that is not there under its final name, then call the job done."""
