@@ -19,6 +19,7 @@ from ppinfra_async.testing._painter import paint
 from ppinfra_async.testing._styles import STYLES
 from ppinfra_async.testing._workshop import Workshop
 from tests.pictures import draw_picture
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from tests.testing.conftest import Bare
@@ -174,8 +175,13 @@ async def test_nothing_is_painted_for_a_fault_that_shows_nothing(
         client = bare(simulator)
         url = await client.image_url()
         simulator.faults.order("download", fault, times=None)
-        with anyio.move_on_after(0.3):
-            await asyncio.gather(client.download(url), return_exceptions=True)
+        download = asyncio.create_task(client.download(url))
+        if painted:
+            await until(lambda: bool(simulator._workshop._done))
+        else:
+            await asyncio.wait([download], timeout=0.3)
+        download.cancel()
+        await asyncio.gather(download, return_exceptions=True)
         (record,) = simulator.tasks.values()
         assert record.downloads > 0
         assert bool(simulator._workshop._done) is painted
