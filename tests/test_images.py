@@ -374,7 +374,7 @@ async def test_plain_picture_that_is_not_decoded_waits_for_no_core() -> None:
     for _ in range(os.cpu_count() or 1):
         source.threads.limiter.acquire_on_behalf_of_nowait(object())
 
-    with anyio.fail_after(1):
+    with anyio.fail_after(10):
         image = await source.get(ImageLink(url=URL), 0, decode=False)
     assert (image.format, image.width, image.height) == (ImageType.PNG, 64, 48)
     webp, _ = images(served(draw_picture(64, 48, "WEBP")))
