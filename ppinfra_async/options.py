@@ -82,8 +82,8 @@ class Polling:
         price: Seconds of delay that one poll is worth. Higher asks less often.
         min_interval: Never ask about a task again sooner than this.
         max_interval: Never leave a task unasked for longer than this.
-        polls_per_second: Ceiling over all tasks of the client together; those that are due within a
-            tenth of a second are asked at once.
+        polls_per_second: Ceiling over all tasks of the client together. What it allows for a
+            tenth of a second may be asked at once.
         processing_deadline: How long a task may be in ``PROCESSING``.
         total_deadline: How long a task may take from when we start to wait for it, its time in the
             queue included.

@@ -16,7 +16,7 @@ from tests.pictures import draw_picture
 
 settings.register_profile("fast", max_examples=40, deadline=None)
 settings.register_profile(
-    "full", max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    "full", max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 

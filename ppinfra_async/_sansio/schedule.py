@@ -29,6 +29,7 @@ _LONGEST_BEAT = 0.1
 """Polls that are due within so many seconds are asked together: each time that the event loop is woken
 up costs as much CPU as a good part of a poll, and with many tasks hardly two are due at the same time."""
 
+_ROUNDING = 1e-6
 _LAST_LOOK = 0.5
 _TOO_EARLY_FOR_404 = 10.0
 """A task may be unknown for a moment after its submit; nobody reports longer."""
@@ -245,7 +246,8 @@ class Schedule:
 
     def _on_beat(self, when: float) -> float:
         """Return the first beat that is not before *when*."""
-        return max(when, math.ceil(when / self.beat) * self.beat)
+        # What lies behind a beat by a rounding error only is on it.
+        return max(when, math.ceil(when / self.beat - _ROUNDING) * self.beat)
 
     def _interval(self, entry: _Waiting) -> float:
         # Exponents are bounded so that a long wait does not overflow.

@@ -36,12 +36,11 @@ _REDIRECTS = {301, 302, 303, 307, 308}
 # says when a session is closed under a call.
 _FAILURES = (aiohttp.ClientError, OSError, ValueError, RuntimeError)
 
-
 _SHORTEST_KEY = 8
 """A shorter text, which only a test has as its key, may stand in any word."""
 
 _LONGEST_WORDS = 1 << 20
-"""Bytes of a reply that may be words; longer ones are pictures."""
+"""Bytes of a result that may be words; in a longer one there are pictures, in which to look takes long."""
 
 
 class AiohttpTransport:
@@ -290,14 +289,15 @@ class _Arriving:
                 if length > _LARGEST_REPLY:
                     raise TooLongError(f"the answer is longer than {_LARGEST_REPLY:,} bytes")
         finally:
-            body = self._without_key(b"".join(chunks))
+            body = self._without_key(response.status, b"".join(chunks))
             reply = HttpReply(status=response.status, headers=headers, body=body)
             self.reply = reply
         return reply
 
-    def _without_key(self, body: bytes) -> bytes:
+    def _without_key(self, status: int, body: bytes) -> bytes:
         """Mask the key where a service repeats it: its words go into messages, logs and journals."""
-        if not _SHORTEST_KEY <= len(self._api_key) <= len(body) <= _LONGEST_WORDS:
+        has_pictures = status == 200 and len(body) > _LONGEST_WORDS
+        if has_pictures or len(self._api_key) < _SHORTEST_KEY:
             return body
         return body.replace(self._api_key.encode(), b"***")
 

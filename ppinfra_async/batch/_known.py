@@ -88,7 +88,7 @@ def _by(
         free = "(key IS NULL OR key NOT IN (SELECT key FROM temp.keys))"
     return _known(
         connection.execute(
-            f"{_COLUMNS} WHERE {column} = ? AND run < ? AND {free} ORDER BY {_ORDER} LIMIT 1",
+            f"{_COLUMNS} WHERE {column} = ? AND run <> ? AND {free} ORDER BY {_ORDER} LIMIT 1",
             (value, run),
         ).fetchone()
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Iterable
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -414,14 +415,11 @@ def test_interrupt_while_the_lines_are_read_pays_nothing(
     assert service.counters.submit_starts == 0
 
 
-def test_live_display_counts(
-    batch: Call, service: SimulatorThread, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_live_display_counts(batch: Call, service: SimulatorThread, folder: Path) -> None:
     """On a terminal the numbers are redrawn: done, under way, pace."""
     manifest = write(folder / "jobs.jsonl", [line(f"{n}") for n in range(20)])
     service.faults.order("poll", Fault.delay(0.3), times=10)
-    with terminal() as shown:
-        monkeypatch.setattr("sys.stderr", shown.stream)
+    with terminal() as shown, redirect_stderr(shown.stream):
         batch(manifest, "--out", "out", "--images-per-minute", "600", "--max-in-flight", "4")
         text = shown.shown()
 

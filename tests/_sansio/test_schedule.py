@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pytest
@@ -232,10 +231,8 @@ def test_questions_come_less_and_less_often() -> None:
         schedule.answered("t", QUEUED, now, 0.5)
 
     pauses = [later - earlier for earlier, later in zip([0, *times], times, strict=False)]
-    usual = [1, 1.5, 2.25, 3.375, 5, 5, 5]
-    assert pauses == pytest.approx([1, 1.5, 2.3, 3.4, 5, 5, 5], abs=0.1)
-    assert all(pause >= least - 1e-9 for pause, least in zip(pauses, usual, strict=True))
-    assert all(math.isclose(when * 10, round(when * 10)) for when in times)
+    # 2.25 and 3.375 of them do not end on a beat.
+    assert pauses == pytest.approx([1, 1.5, 2.3, 3.4, 5, 5, 5])
 
 
 def test_draws_spread_tasks_that_began_together() -> None:

@@ -454,6 +454,33 @@ async def test_a_download_that_breaks_is_tried_again_in_the_same_run(place: Plac
         assert simulator.counters.downloads == 4
 
 
+async def test_a_stop_does_not_wait_for_the_next_fetch(place: Place) -> None:
+    """What is paid is tried once more at once, well within the patience; the next run goes on."""
+    async with (
+        Simulator(queue=0, processing=0.01, tiny_images=True) as simulator,
+        Client(
+            simulator.api_key,
+            base_url=simulator.url,
+            polling=FAST_POLLING,
+            retries=Retries(attempts=1),
+        ) as client,
+    ):
+        simulator.faults.order("download", Fault.status(503), times=None)
+        batch = batch_of(client, place, [line()], patience=5)
+
+        def pauses() -> bool:
+            return batch._run is not None and batch._run._stopped.statistics().tasks_waiting > 0
+
+        async def stop() -> None:
+            await until(pauses)
+            batch.stop()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(stop)
+            summary = await batch.run()
+    assert (summary.paid_left, simulator.counters.downloads) == (1, 2)
+
+
 async def test_a_task_that_the_service_has_forgotten_has_failed(place: Place) -> None:
     """It was paid and cannot be had: a person is told, and nothing is sent by itself."""
     async with service() as (simulator, client):
