@@ -425,7 +425,7 @@ def test_live_display_counts(batch: Call, service: SimulatorThread, folder: Path
 
     assert "under way" in text
     assert "images in the last minute, quota 600" in text
-    assert "20 of 20 jobs done" in text
+    assert "20 of 20 jobs done" in text, text
 
 
 def test_check_tells_what_a_run_would_leave_alone(
