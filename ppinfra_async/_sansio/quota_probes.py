@@ -1,0 +1,90 @@
+"""Says when a submit may go to find something out, though it may be refused; refuses to know limits.
+
+Every accepted submit pays for a small part of a refusal. The more there is in hand, the less sure a
+probe must be. A refused one costs one, and makes the time until the next longer.
+"""
+
+from __future__ import annotations
+
+import math
+
+from attrs import define, field
+
+from ppinfra_async._sansio.quota_belief import Outlook
+
+_START = 1.0
+_PER_ACCEPTED = 0.0165
+"""Refusals that an accepted submit pays for."""
+
+_MOST = 12.0
+_BOLDNESS = 0.5
+"""Weight of what speaks against a probe, per refusal in hand."""
+
+_PLENTY = 3.0
+"""Refusals in hand from which on a probe goes that nothing speaks for."""
+
+_EXPLORE = 600.0
+"""Seconds without a refusal after which one such goes."""
+
+_EXPLORE_AGAIN = 7.0
+"""Seconds from one such to the next, as long as they are accepted."""
+
+_LEAST_HOPE = 0.15
+_SHORTEST_CAUTION = 10.0
+_LONGEST_CAUTION = 1800.0
+_SHARE = 20
+"""Images of the last minute for which there may be one probe at a time."""
+
+
+@define
+class Probes:
+    """The probes of one endpoint, and what they may cost."""
+
+    credit: float = field(factory=lambda: _START, init=False)
+    under_way: int = field(default=0, init=False)
+    _caution: float = field(default=_SHORTEST_CAUTION, init=False)
+    _not_before: float = field(default=float("-inf"), init=False)
+    _climbing: bool = field(default=False, init=False)
+    _explore_at: float = field(default=float("-inf"), init=False)
+
+    def at(self, outlook: Outlook, used: int, now: float) -> float:
+        """Return when the next may go, with *used* images in the last minute; inf for not yet."""
+        # Those under way may all be refused for one reason.
+        in_hand = self.credit - self.under_way
+        if in_hand <= 0 or self.under_way >= self.at_once(used):
+            return math.inf
+        hopeful = outlook.sure_at(max(_LEAST_HOPE, 1 - _BOLDNESS * in_hand))
+        if in_hand >= _PLENTY or self._climbing:
+            # The account may be larger than anything that is believed in.
+            hopeful = min(hopeful, self._explore_at)
+        return max(now, hopeful, self._not_before)
+
+    def sent(self, now: float) -> None:
+        """Note that one goes."""
+        self.under_way += 1
+        # One that is accepted and tells nothing costs nothing either.
+        self._explore_at = now + _EXPLORE_AGAIN
+
+    def at_once(self, used: int) -> int:
+        """Return how many may be under way: a few do not matter to a large account."""
+        return max(1, used // _SHARE)
+
+    def accepted(self, *, probe: bool) -> None:
+        """Note that the service took a submit."""
+        self.credit = min(self.credit + _PER_ACCEPTED, _MOST)
+        if probe:
+            self._caution = _SHORTEST_CAUTION
+
+    def surprised(self) -> None:
+        """Note that one was accepted that nothing spoke for: there may be more where it came from."""
+        self._climbing = True
+        self._explore_at = float("-inf")
+
+    def refused(self, now: float, *, probe: bool) -> None:
+        """Note that it refused one."""
+        self.credit -= 1
+        self._climbing = False
+        self._explore_at = now + _EXPLORE
+        if probe and now >= self._not_before:
+            self._not_before = now + self._caution
+            self._caution = min(2 * self._caution, _LONGEST_CAUTION)
