@@ -32,7 +32,10 @@ WHY = """\
 Known limit, a bucket at the server, requests of different sizes: the goal cannot be reached without a
 429. Until a client sends more than a log of 60 s allows, a bucket and a sliding window answer alike; the
 first time that it does, a sliding window refuses. Who must never be refused can only keep the log, and
-of what such a client can reach see the column "of a log"."""
+of what such a client can reach see the column "of a log".
+
+Worlds in which something happens have no goal. "shared": another process takes a third, when it gets it;
+the best client is there first always and leaves it nothing, so that 67 % of it is a fair share."""
 
 
 def worlds() -> Iterator[World]:

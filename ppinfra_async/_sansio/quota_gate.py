@@ -217,8 +217,11 @@ class Quota:
             return
         for refused in self._unjudged:
             event = evolve(refused, ahead=self._traffic.under_way)
-            if self._belief is None or not self._belief.learn(event, self._traffic):
+            if self._belief is None:
                 self._belief = Belief.after_refusal(event, self._traffic)
+            elif not self._belief.learn(event, self._traffic):
+                self._belief = Belief.after_refusal(event, self._traffic)
+                self._probes.contradicted(now)
         self._unjudged.clear()
 
     def not_sent(self, sent: Sent) -> None:

@@ -21,6 +21,9 @@ PHASE = 2.0
 _FINE = 0.004
 """Width, as a part of the limit, that is never halved."""
 
+_ROUNDING = 1e-6
+"""Seconds by which the same time may differ when it is computed in two ways."""
+
 Kind = Literal["sliding", "fixed", "bucket"]
 
 
@@ -169,7 +172,9 @@ class Fixed(_Windowed):
         most = traffic.most_before(event, self._begun(event.sent - PHASE))
         if most <= self.low:
             return True
-        least = traffic.least(self._begun(event.answered) + PHASE) + event.images
+        # What was sent just when a border had surely passed is the rule: it waited for that.
+        begun = self._begun(event.answered) + PHASE - _ROUNDING
+        least = traffic.least(begun) + event.images
         return False if least >= self.high else None
 
     def halves(self) -> list[Hypothesis]:

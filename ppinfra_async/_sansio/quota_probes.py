@@ -26,6 +26,9 @@ _PLENTY = 3.0
 _EXPLORE = 600.0
 """Seconds without a refusal after which one such goes."""
 
+_AFTER_CONTRADICTION = 60.0
+"""The same after the belief began anew."""
+
 _EXPLORE_AGAIN = 7.0
 """Seconds from one such to the next, as long as they are accepted."""
 
@@ -80,9 +83,15 @@ class Probes:
         self._climbing = True
         self._explore_at = float("-inf")
 
+    def contradicted(self, now: float) -> None:
+        """Note that the belief begins anew after refusals: soon there may be more again."""
+        self._climbing = True
+        self._explore_at = now + _AFTER_CONTRADICTION
+
     def refused(self, now: float, *, probe: bool) -> None:
         """Note that it refused one."""
-        self.credit -= 1
+        # One that was no probe is paid as far as there is something: it must not stop all probes.
+        self.credit = self.credit - 1 if probe else max(self.credit - 1, min(self.credit, 0.0))
         self._climbing = False
         self._explore_at = now + _EXPLORE
         if probe and now >= self._not_before:

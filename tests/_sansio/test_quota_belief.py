@@ -325,6 +325,21 @@ def test_a_refused_probe_is_paid_for_and_makes_the_next_wait_longer() -> None:
     assert probes.at(UNSURE, 10, 100.0) == 110
 
 
+def test_other_refusals_do_not_stop_all_probes() -> None:
+    """They are paid as far as there is something; when the belief begins anew a probe goes soon."""
+    probes = Probes()
+    for _ in range(5):
+        probes.refused(0.0, probe=False)
+    assert probes.credit == 0
+    probes.accepted(probe=False)
+    never = Outlook([(math.inf, 1.0)])
+    assert probes.at(never, 10, 1.0) == math.inf
+
+    probes.contradicted(1.0)
+
+    assert probes.at(never, 10, 2.0) == 61
+
+
 def test_a_large_account_may_have_several_probes() -> None:
     """As long as those under way are paid for."""
     probes = Probes()
