@@ -77,7 +77,12 @@ def report(table: list[list[Score]]) -> None:
         print(f"limit {name}: goal holds in {held} of {len(some)} runs")
     print(f"known, bucket, sizes above 1: {sum(bool(e.ok) for e in hard)} of {len(hard)} runs")
     missed = [each for each in scores if not each.ok and each not in hard]
-    print("VERDICT:", "all goals hold" if not missed else f"{len(missed)} runs miss their goal")
+    print(
+        "VERDICT:",
+        "all goals hold but for those rows"
+        if not missed
+        else f"{len(missed)} runs miss their goal",
+    )
     print(json.dumps({"quota_worlds": [summary(scores) for scores in table]}))
 
 
