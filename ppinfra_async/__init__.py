@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ppinfra_async.errors import PPInfraError
     from ppinfra_async.inputs import ImageInput
     from ppinfra_async.options import Limits, Network, Polling, Retries, Timeouts
+    from ppinfra_async.quota import AccountQuota, QuotaState
     from ppinfra_async.requests import (
         ControlNetUnit,
         Embedding,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "AccountQuota",
     "Client",
     "ControlNetUnit",
     "Embedding",
@@ -51,6 +53,7 @@ __all__ = [
     "Outcome",
     "PPInfraError",
     "Polling",
+    "QuotaState",
     "Retries",
     "Sampler",
     "Task",
@@ -66,6 +69,7 @@ _HOMES = {
     "errors": ("PPInfraError",),
     "inputs": ("ImageInput",),
     "options": ("Limits", "Network", "Polling", "Retries", "Timeouts"),
+    "quota": ("AccountQuota", "QuotaState"),
     "requests": (
         "ControlNetUnit",
         "Embedding",

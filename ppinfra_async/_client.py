@@ -26,12 +26,13 @@ from ppinfra_async._submission import Ledger, Owner
 from ppinfra_async._submitter import Submitter
 from ppinfra_async._task import Task, TaskTools
 from ppinfra_async._transport import AiohttpTransport, MaskedText, Transport
-from ppinfra_async._turn import until
 from ppinfra_async._unclaimed import Unclaimed
+from ppinfra_async._until import until
 from ppinfra_async._uploads import Prepared, prepare
 from ppinfra_async.errors import InvalidRequestError, TaskTimeoutError, Violation
 from ppinfra_async.events import Event
 from ppinfra_async.options import Limits, Network, Polling, Retries, Timeouts
+from ppinfra_async.quota import AccountQuota, usable_quota
 from ppinfra_async.requests import Request
 from ppinfra_async.results import Job, Outcome, TaskResult
 
@@ -48,6 +49,7 @@ class Client:
         api_key: None reads ``PPINFRA_API_KEY``, then ``PPIO_API_KEY``. Sent to the base URL only.
         base_url: None reads ``PPINFRA_BASE_URL``, else it is ``https://api.ppinfra.com``.
         limits: How fast images may be asked for.
+        quota: Another client's ``quota``, to share it; None makes one from *limits*.
         polling: How tasks are asked about, and when waiting ends.
         retries: What is tried again.
         timeouts: How long each phase may make no progress.
@@ -56,7 +58,8 @@ class Client:
 
     Raises:
         InvalidKeyError: when there is no usable key.
-        ValueError: when the base URL is not https (http only for this machine itself).
+        ValueError: when the base URL is not https (http only for this machine itself), or when
+            *limits* and *quota* contradict each other.
         TypeError: when ``on_event`` is a coroutine function.
     """
 
@@ -70,6 +73,7 @@ class Client:
         retries: Retries | None = None,
         timeouts: Timeouts | None = None,
         network: Network | None = None,
+        quota: AccountQuota | None = None,
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
         if api_key is not None:
@@ -84,6 +88,7 @@ class Client:
         self.retries = retries or Retries()
         self.timeouts = timeouts or Timeouts()
         self.network = network or Network()
+        self.quota = usable_quota(quota, self.limits, self.retries)
         self._on_event = on_event
         self._closed = False
         self._unclaimed = Unclaimed()
@@ -101,7 +106,8 @@ class Client:
         self._submitter = Submitter(
             transport,
             self._background,
-            limits=self.limits,
+            quota=self.quota,
+            max_wait=self.limits.max_wait,
             retries=self.retries,
             timeouts=self.timeouts,
             record=self._record,
@@ -335,12 +341,7 @@ class Client:
         await self._background.outlast(self._end)
         # Only now: one that was cut short is finished by the next.
         self._closed = True
-        if self._unclaimed:
-            _log.warning(
-                "The client was closed with tasks that nobody has received (%d); paid, or may be: %s",
-                len(self._unclaimed),
-                ", ".join([task.id for task in self._unclaimed.tasks[:10]]),
-            )
+        self._unclaimed.log_left()
         self._background.raise_crash()
 
     async def _end(self) -> None:
@@ -383,7 +384,8 @@ class Client:
         return await prepare(request, self._images.threads)
 
     def _record(self, task_id: str, prepared: Prepared) -> None:
-        self._unclaimed.keep(Task(task_id, prepared.request, self._task_tools))
+        now = anyio.current_time()
+        self._unclaimed.keep(Task(task_id, prepared.request, self._task_tools, now))
 
     def _handle(self, task_id: str, request: Request) -> Task:
         return self._unclaimed.get(task_id) or Task(task_id, request, self._task_tools)

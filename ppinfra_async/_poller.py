@@ -15,6 +15,7 @@ from attrs import define, field
 
 from ppinfra_async._background import Background
 from ppinfra_async._sansio import wire
+from ppinfra_async._sansio.experience import Work
 from ppinfra_async._sansio.schedule import Ask, Expire, Schedule
 from ppinfra_async._sansio.wire import TransportFailure
 from ppinfra_async._transport import Transport
@@ -121,12 +122,21 @@ class Poller:
             raise copy.copy(watched.error)
         return watched
 
-    async def watch(self, task_id: str, *, is_real: bool = True) -> Watched:
+    async def watch(
+        self,
+        task_id: str,
+        *,
+        is_real: bool = True,
+        work: Work | None = None,
+        submitted_at: float | None = None,
+    ) -> Watched:
         """Return the task's entry, beginning to ask about it if nobody does yet.
 
         Args:
             task_id: The service's id.
             is_real: False for an id that somebody typed: there may be no such task.
+            work: What kind of work it is, if that is known.
+            submitted_at: When we submitted it, on the loop's clock; None for one that is older.
 
         Raises:
             TaskTimeoutError: when the client is closing.
@@ -140,7 +150,7 @@ class Poller:
         if task_id not in self._watched:
             now = _now()
             self._watched[task_id] = Watched(task_id, since=now, is_real=is_real)
-            self._schedule.watch(task_id, now, self._draw())
+            self._schedule.watch(task_id, now, self._draw(), work=work, submitted_at=submitted_at)
             self._wake_if_sooner()
         watched = self._watched[task_id]
         watched.is_real = watched.is_real or is_real
@@ -224,11 +234,22 @@ class Poller:
     def _answered(self, watched: Watched, update: TaskUpdate) -> None:
         watched.latest, watched.trouble, watched.is_real = update, None, True
         self._emit(TaskPolled(update=update))
+        # A late answer to those who waited before says nothing about what somebody waits for now.
+        is_current = self._watched.get(watched.task_id) is watched
         if update.status.is_final:
+            if is_current:
+                self._schedule.ended(watched.task_id, _now())
             self._end(watched, None)
             return
-        now = _now()
-        self._schedule.answered(watched.task_id, update.status, now, self._draw())
+        if is_current:
+            self._schedule.answered(
+                watched.task_id,
+                update.status,
+                _now(),
+                self._draw(),
+                eta=update.eta,
+                progress_percent=update.progress_percent,
+            )
         watched.notify()
 
     def _failed(self, watched: Watched, error: PPInfraError) -> None:

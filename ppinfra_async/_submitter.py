@@ -9,22 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
-from itertools import count
 
 import anyio
 
 from ppinfra_async._background import Background
+from ppinfra_async._quota_queue import QuotaQueue, QuotaTimeoutError
 from ppinfra_async._sansio import submit, wire
-from ppinfra_async._sansio.quota import Quota
+from ppinfra_async._sansio.quota import Sent
 from ppinfra_async._sansio.retry import delay
 from ppinfra_async._sansio.submit import Accepted, NotSent, Refused, Throttled, Unknown, Verdict
 from ppinfra_async._sansio.wire import TransportFailure
 from ppinfra_async._submission import Ledger, Owner, Submission
 from ppinfra_async._transport import CommitPoint, Transport
-from ppinfra_async._turn import Turn, until
+from ppinfra_async._until import until
 from ppinfra_async._uploads import Prepared
 from ppinfra_async.errors import (
     NotSentError,
@@ -34,7 +33,8 @@ from ppinfra_async.errors import (
     TaskTimeoutError,
 )
 from ppinfra_async.events import Event, SubmitAbandoned, SubmitDelayed, TaskAbandoned, TaskSubmitted
-from ppinfra_async.options import Limits, Retries, Timeouts
+from ppinfra_async.options import Retries, Timeouts
+from ppinfra_async.quota import AccountQuota
 
 _log = logging.getLogger("ppinfra_async")
 
@@ -43,6 +43,8 @@ class Submitter:
     """Sends the submits of one client.
 
     Args:
+        quota: Says who goes when; other clients may share it.
+        max_wait: Seconds that a submit may wait for its turn, or None.
         record: Called with id and request as soon as an id is known, before anything else happens.
         draw: Random numbers in [0, 1).
     """
@@ -52,7 +54,8 @@ class Submitter:
         transport: Transport,
         background: Background,
         *,
-        limits: Limits,
+        quota: AccountQuota,
+        max_wait: float | None,
         retries: Retries,
         timeouts: Timeouts,
         record: Callable[[str, Prepared], None],
@@ -61,17 +64,13 @@ class Submitter:
     ) -> None:
         self._transport = transport
         self._background = background
-        self._limits = limits
+        self._quota = quota
+        self._max_wait = max_wait
         self._retries = retries
         self._grace = timeouts.cancel_grace
         self._record = record
         self._draw = draw
         self._emit = emit
-        self._quotas: dict[str, Quota] = defaultdict(
-            lambda: Quota(limits, longest_retry_after=retries.max_wait)
-        )
-        self._turns: dict[str, Turn] = defaultdict(Turn)
-        self._tickets = count()
         self._under_way: set[Submission] = set()
 
     async def submit(
@@ -98,7 +97,7 @@ class Submitter:
         submission = Submission(
             prepared=prepared,
             call=wire.submit_call(prepared.request, prepared.uploads),
-            ticket=next(self._tickets),
+            ticket=self._quota.queue(prepared.request.path).ticket(),
             owner=owner,
             ledger=ledger,
         )
@@ -256,79 +255,50 @@ class Submitter:
     async def _in_turn(self, submission: Submission) -> Verdict:
         """Send once the quota says so; first come, first served."""
         images = submission.call.images
-        quota, turn = self._quotas[submission.call.path], self._turns[submission.call.path]
-        if quota.too_large(images):
-            limit = self._limits.images_per_minute
+        queue = self._quota.queue(submission.call.path)
+        if queue.too_large(images):
+            limit = self._quota.limits.images_per_minute
             raise RateLimitedError(
                 f"A request for {images} images can never fit {limit} images per minute.",
                 retryable=False,
             )
-        await self._wait_for_turn(submission, turn)
+        return await self._send(submission, queue, await self._turn(submission, queue))
+
+    async def _turn(self, submission: Submission, queue: QuotaQueue) -> Sent:
+        began, longest = anyio.current_time(), self._max_wait
+        # All its waiting together: a refused submit waits again.
+        patience = None if longest is None else max(0.0, longest - submission.waited)
         try:
-            while True:
-                await self._wait_for_quota(submission, quota)
-                if not quota.one_at_a_time:
-                    sent_at = _note_sent(quota, images)
-                    break
-                verdict = await self._send(submission, quota, _note_sent(quota, images))
-                if submission.leaving or not isinstance(verdict, Throttled):
-                    return verdict
+            return await queue.enter(submission.ticket, submission.call.images, patience)
+        except QuotaTimeoutError as error:
+            raise RateLimitedError(
+                f"The request did not get its turn within {longest} s (Limits.max_wait). "
+                "Nothing was paid; ask again later.",
+                retry_after=error.wait,
+            ) from None
         finally:
-            turn.hand_on()
-        return await self._send(submission, quota, sent_at)
+            submission.waited += anyio.current_time() - began
 
-    async def _wait_for_turn(self, submission: Submission, turn: Turn) -> None:
-        if turn.take_now():
-            return
-        began = anyio.current_time()
-        try:
-            with anyio.fail_after(self._patience(submission)):
-                await turn.take(submission.ticket)
-        except TimeoutError:
-            raise _no_turn(self._limits.max_wait) from None
-        submission.waited += anyio.current_time() - began
-
-    async def _wait_for_quota(self, submission: Submission, quota: Quota) -> None:
-        # Again and again: while this one waits, another may be refused, and then all wait longer.
-        while (wait := _wait_of(quota, submission)) > 0:
-            patience = self._patience(submission)
-            if patience is not None and wait > patience:
-                raise _no_turn(self._limits.max_wait, retry_after=wait)
-            submission.waited += wait
-            await anyio.sleep(wait)
-
-    def _patience(self, submission: Submission) -> float | None:
-        """Return how long it may still wait for its turn, all its waiting together."""
-        limit = self._limits.max_wait
-        return None if limit is None else max(0.0, limit - submission.waited)
-
-    async def _send(self, submission: Submission, quota: Quota, sent_at: float) -> Verdict:
+    async def _send(self, submission: Submission, queue: QuotaQueue, sent: Sent) -> Verdict:
         """Send once and note what that says about the quota."""
+        verdict: Verdict | None = None
         commit = submission.begin()
-        images = submission.call.images
-        counts = False
         try:
             verdict = await self._exchange(submission, commit)
-            counts = commit.passed or isinstance(verdict, Accepted)
         except BaseException:
             with suppress(Exception):
                 # A second trouble must not hide the first.
                 await submission.unmark(None, self._grace)
             raise
         finally:
-            if not counts:
-                quota.not_sent(images, sent_at)
+            _note(queue, sent, verdict, committed=commit.passed)
         if not isinstance(verdict, Accepted):
             await submission.unmark(verdict, self._grace)
         if isinstance(verdict, Throttled):
             submission.commit = CommitPoint()
-            now = anyio.current_time()
-            quota.refused(now, verdict.retry_after)
-            if quota.hopeless(now):
+            if queue.hopeless():
                 raise verdict.error
-            self._emit(SubmitDelayed(error=verdict.error, wait=_wait_of(quota, submission)))
-        elif isinstance(verdict, Accepted):
-            quota.accepted()
+            self._emit(SubmitDelayed(error=verdict.error, wait=queue.state().paused))
         return verdict
 
     async def _exchange(self, submission: Submission, commit: CommitPoint) -> Verdict:
@@ -343,20 +313,14 @@ class Submitter:
         return submit.judge_reply(reply, committed=commit.passed, request=request)
 
 
-def _wait_of(quota: Quota, submission: Submission) -> float:
-    now = asyncio.get_running_loop().time()
-    return quota.ready_at(submission.call.images, now) - now
-
-
-def _note_sent(quota: Quota, images: int) -> float:
-    now = asyncio.get_running_loop().time()
-    quota.sent(images, now)
-    return now
-
-
-def _no_turn(max_wait: float | None, retry_after: float | None = None) -> RateLimitedError:
-    return RateLimitedError(
-        f"The request did not get its turn within {max_wait} s (Limits.max_wait). "
-        "Nothing was paid; ask again later.",
-        retry_after=retry_after,
-    )
+def _note(queue: QuotaQueue, sent: Sent, verdict: Verdict | None, *, committed: bool) -> None:
+    """Note how a submit ended that had its turn; None is one that was cancelled on its way."""
+    if isinstance(verdict, Accepted):
+        queue.accepted(sent)
+    elif isinstance(verdict, Throttled):
+        queue.refused(sent, verdict.retry_after, verdict.cause)
+    elif committed:
+        # Whether the service counts what it then refuses, or what was cut, is not documented.
+        queue.lost(sent)
+    else:
+        queue.not_sent(sent)

@@ -17,6 +17,7 @@ from attrs import frozen
 from ppinfra_async._background import Background
 from ppinfra_async._delivery import Arrival, Arrivals, Delivery, Final
 from ppinfra_async._poller import Poller, Watched, goes_on
+from ppinfra_async._sansio.experience import Work
 from ppinfra_async.errors import (
     IncompleteResultError,
     PPInfraError,
@@ -54,10 +55,17 @@ class Task:
         request: What was asked, or None for an attached task.
     """
 
-    def __init__(self, task_id: str, request: Request | None, tools: TaskTools) -> None:
+    def __init__(
+        self,
+        task_id: str,
+        request: Request | None,
+        tools: TaskTools,
+        submitted_at: float | None = None,
+    ) -> None:
         self.id = task_id
         self.request = request
         self._tools = tools
+        self._submitted_at = submitted_at
         self._watched: Watched | None = None
         self._final: Final | None = None
         self._result: TaskResult | None = None
@@ -166,8 +174,12 @@ class Task:
         return self._final
 
     async def _watch(self) -> Watched:
-        is_real = self.request is not None
-        self._watched = await self._tools.poller.watch(self.id, is_real=is_real)
+        self._watched = await self._tools.poller.watch(
+            self.id,
+            is_real=self.request is not None,
+            work=None if self.request is None else Work.of(self.request),
+            submitted_at=self._submitted_at,
+        )
         return self._watched
 
     async def _downloaded(self, final: Final, *, decode: bool) -> list[Arrival]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from ppinfra_async._task import Task
+
+_log = logging.getLogger("ppinfra_async")
 
 
 class Unclaimed:
@@ -42,6 +45,15 @@ class Unclaimed:
             return _nothing
         self._tasks[task.id] = task
         return lambda: self.claim(task.id)
+
+    def log_left(self) -> None:
+        """Log what is left when the client is closed, so that the ids are somewhere."""
+        if self._tasks:
+            _log.warning(
+                "The client was closed with tasks that nobody has received (%d); paid, or may be: %s",
+                len(self._tasks),
+                ", ".join([task.id for task in self.tasks[:10]]),
+            )
 
 
 def _nothing() -> None:

@@ -260,7 +260,7 @@ def test_withdrawn_in_the_queue_is_not_uploaded() -> None:
 
     world = play(throttled("60"))(scene)
 
-    assert len(world.transport.began) == 5
+    assert len(world.transport.began) == 4
     assert world.transport.paid == 0
 
 

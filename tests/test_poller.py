@@ -14,6 +14,7 @@ from attrs import define, field
 from ppinfra_async import Polling
 from ppinfra_async._background import Background
 from ppinfra_async._poller import Poller, Watched
+from ppinfra_async._sansio.experience import Work
 from ppinfra_async._sansio.wire import TransportFailure
 from ppinfra_async.errors import (
     InvalidKeyError,
@@ -39,6 +40,7 @@ from tests.service import (
     scripted_service,
     status,
 )
+from tests.worlds import WORK
 
 
 @define
@@ -196,6 +198,28 @@ def test_late_answer_does_not_end_a_new_wait() -> None:
     world = play(answer, scene)
 
     assert world.is_empty
+
+
+def test_late_answer_teaches_nothing_about_a_new_wait() -> None:
+    """It belongs to a question of another time: neither eta nor PROCESSING is taken from it."""
+
+    async def late(task_id: str) -> Answer:
+        await anyio.sleep(60)
+        return status(PROCESSING, task={"status": PROCESSING, "eta": 7, "progress_percent": 50})
+
+    async def scene(world: World) -> None:
+        with anyio.move_on_after(10):
+            await world.poller.wait("t")
+        await anyio.sleep(49.9)
+        listener = Listener()
+        watched = await world.poller.watch("t", work=WORK, submitted_at=anyio.current_time())
+        watched.listeners.add(listener)
+        await anyio.sleep(0.5)
+        assert (len(world.events), watched.latest) == (1, None)
+        [clock] = world.poller._schedule._waiting["t"].readings
+        assert clock.origin == pytest.approx(59.9)
+
+    play(late, scene)
 
 
 def test_others_go_on_when_one_waiter_is_cancelled() -> None:
@@ -455,6 +479,84 @@ def test_waiting_again_after_a_deadline_begins_anew() -> None:
     play(answer, scene, total_deadline=60)
 
 
+# --- when it asks -----------------------------------------------------------------------------------
+
+
+def lasting(seconds: float) -> Callable[[str], Awaitable[Answer]]:
+    """Return a service that is done with each task so long after the time in its name."""
+
+    async def answer(task_id: str) -> Answer:
+        is_done = anyio.current_time() >= float(task_id) + seconds
+        return status(SUCCEED if is_done else PROCESSING)
+
+    return answer
+
+
+def test_task_of_another_time_is_asked_about_at_once() -> None:
+    """Who attaches to an id need not wait for what was done long since."""
+
+    async def scene(world: World) -> None:
+        await anyio.sleep(100)
+        watched = await world.poller.wait("t")
+        assert (anyio.current_time(), watched.polls) == (100, 1)
+
+    play([status(SUCCEED)], scene)
+
+
+def test_new_task_is_not_asked_about_at_once() -> None:
+    """Nothing is done in its first quarter of a second."""
+
+    async def scene(world: World) -> None:
+        watched = await world.poller.watch("t", work=WORK, submitted_at=anyio.current_time())
+        await world.poller.until_ended(watched)
+        assert (anyio.current_time(), watched.polls) == (1, 1)
+
+    play([status(SUCCEED)], scene)
+
+
+async def polls_of(world: World, count: int, *, work: Work | None) -> list[int]:
+    """Wait for tasks one after the other; return how many polls each took."""
+    polls = []
+    for _ in range(count):
+        now = anyio.current_time()
+        watched = await world.poller.watch(f"{now}", work=work, submitted_at=now)
+        await world.poller.until_ended(watched)
+        polls.append(watched.polls)
+    return polls
+
+
+def test_experience_saves_polls() -> None:
+    """Once some tasks have ended, the next ones are asked about when they may be done."""
+
+    async def scene(world: World) -> None:
+        polls = await polls_of(world, 40, work=WORK)
+        assert sum(polls[:4]) >= 4 * 5
+        assert sum(polls[-4:]) <= 4 * 4
+        assert await polls_of(world, 4, work=None) == polls[:4]
+
+    play(lasting(12.3), scene)
+
+
+def test_announced_ends_save_more_polls() -> None:
+    """What the service says about the end is passed on, and learned from."""
+    polls: list[int] = []
+
+    async def honest(task_id: str) -> Answer:
+        # Between 5 and 60 s, so that without a word nobody could know.
+        begun, now = float(task_id), anyio.current_time()
+        whole = 5 + (begun * 7919) % 55
+        left = begun + whole - now
+        if left <= 0:
+            return status(SUCCEED)
+        return status(PROCESSING, task={"status": PROCESSING, "eta": left, "progress_percent": 0})
+
+    async def scene(world: World) -> None:
+        polls.extend(await polls_of(world, 60, work=WORK))
+
+    play(honest, scene)
+    assert sum(polls[-20:]) / 20 < 0.7 * sum(polls[:5]) / 5
+
+
 # --- hints ------------------------------------------------------------------------------------------
 
 
@@ -630,7 +732,7 @@ def test_end_of_one_makes_room_for_the_next() -> None:
 
     async def answer(task_id: str) -> Answer:
         asked.append(task_id)
-        await (first_ends if task_id == "0" else others_end).wait()
+        await (first_ends if task_id == asked[0] else others_end).wait()
         return status(SUCCEED)
 
     async def scene(world: World) -> None:

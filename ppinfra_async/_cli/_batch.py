@@ -29,6 +29,7 @@ from ppinfra_async.batch import (
     OutputError,
     StoppedError,
 )
+from ppinfra_async.requests import Img2Img
 
 _TELL_EVERY = 15.0
 
@@ -91,9 +92,15 @@ class _Work:
     _summary: BatchSummary | None = field(default=None, init=False)
     _code: ExitCode = field(default=ExitCode.DONE, init=False)
 
+    def _quota_now(self) -> int | str:
+        """Return the quota that was given or has been found out, or ``auto``."""
+        if self.quota != "auto":
+            return self.quota
+        return self.batch.client.quota.state(Img2Img).limit or "auto"
+
     def until_done(self) -> ExitCode:
         began = time.perf_counter()
-        view = BatchView(self.batch.progress, self.quota, lambda: self.reporter.notice)
+        view = BatchView(self.batch.progress, self._quota_now, lambda: self.reporter.notice)
         ending = run(self._work, self.screen, stop=self._stop, view=view)
         if self._summary is not None:
             self.reporter.summarize(self._summary, seconds=time.perf_counter() - began)
@@ -150,4 +157,4 @@ class _Work:
         while True:
             await anyio.sleep(_TELL_EVERY)
             now = anyio.current_time()
-            self.screen.step(f"ppinfra: {status_line(self.batch.progress, self.quota, now)}")
+            self.screen.step(f"ppinfra: {status_line(self.batch.progress, self._quota_now(), now)}")

@@ -24,11 +24,13 @@ class BatchView:
 
     Args:
         progress: How the batch stands.
-        quota: Images per minute, or ``auto``.
+        quota: Gives the images per minute, or ``auto`` while they are unknown.
         notice: Gives a further line, or nothing.
     """
 
-    def __init__(self, progress: Progress, quota: int | str, notice: Callable[[], str]) -> None:
+    def __init__(
+        self, progress: Progress, quota: Callable[[], int | str], notice: Callable[[], str]
+    ) -> None:
         self._progress = progress
         self._quota = quota
         self._notice = notice
@@ -44,7 +46,7 @@ class BatchView:
         lines: list[RenderableType] = [self._bar(width)]
         lines += [Text(line) for line in wrap(counts(progress), width - 1)]
         lines += [
-            Text(line, style="dim") for line in wrap(pace(progress, self._quota, now), width - 1)
+            Text(line, style="dim") for line in wrap(pace(progress, self._quota(), now), width - 1)
         ]
         lines += [
             Text(line, style="yellow") for line in wrap(pause(progress, now) or notice, width - 1)

@@ -78,11 +78,15 @@ class Belief:
     _events: int = field(default=0, init=False)
 
     @classmethod
-    def after_refusal(cls, event: Event, traffic: Traffic) -> Belief:
-        """Begin with a refusal, by what went through before it."""
+    def after_refusal(cls, event: Event, traffic: Traffic, *, shared: bool = False) -> Belief:
+        """Begin with a refusal, by what went through before it; *shared*: others used a part."""
         bottom = max(1, traffic.by_answer.after(event.answered - WINDOW) // 2)
         top = max(traffic.most(event.answered - WINDOW) + event.images, _SMALLEST_TOP)
         belief = cls(_seeds(bottom, top, event.answered, traffic))
+        if shared:
+            for hypothesis in belief.hypotheses:
+                if isinstance(hypothesis, Bucket):
+                    hypothesis.may_be_empty(event.answered)
         belief.learn(event, traffic)
         return belief
 

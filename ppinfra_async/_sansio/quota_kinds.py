@@ -246,6 +246,10 @@ class Bucket:
             self.early = min(self.early, now + WINDOW)
             self.late = min(self.late, now + WINDOW)
 
+    def may_be_empty(self, now: float) -> None:
+        """Note that others may have taken everything."""
+        self.late = now + WINDOW
+
     def overdrawn(self, now: float) -> bool:
         """Tell whether more was accepted than it can have held."""
         return self.early > now + WINDOW

@@ -32,6 +32,9 @@ _AFTER_CONTRADICTION = 60.0
 _EXPLORE_AGAIN = 7.0
 """Seconds from one such to the next, as long as they are accepted."""
 
+_SUSPICIOUS, _LONGEST_SUSPICION = 60.0, 600.0
+"""Seconds after a refusal until one such goes while the limit seems to be less than anybody documents."""
+
 _LEAST_HOPE = 0.15
 _SHORTEST_CAUTION = 10.0
 _LONGEST_CAUTION = 1800.0
@@ -49,9 +52,16 @@ class Probes:
     _not_before: float = field(default=float("-inf"), init=False)
     _climbing: bool = field(default=False, init=False)
     _explore_at: float = field(default=float("-inf"), init=False)
+    _suspicion: float = field(default=_SUSPICIOUS, init=False)
+    _suspect_at: float = field(default=float("-inf"), init=False)
 
-    def at(self, outlook: Outlook, used: int, now: float) -> float:
-        """Return when the next may go, with *used* images in the last minute; inf for not yet."""
+    def at(self, outlook: Outlook, used: int, now: float, *, is_suspicious: bool = False) -> float:
+        """Return when the next may go, with *used* images in the last minute; inf for not yet.
+
+        A suspicious limit is so small that rather somebody else uses the account, and may have stopped.
+        """
+        if is_suspicious and not self.under_way:
+            return max(now, self._suspect_at)
         # Those under way may all be refused for one reason.
         in_hand = self.credit - self.under_way
         if in_hand <= 0 or self.under_way >= self.at_once(used):
@@ -82,6 +92,13 @@ class Probes:
         """Note that one was accepted that nothing spoke for: there may be more where it came from."""
         self._climbing = True
         self._explore_at = float("-inf")
+        self._suspicion = _SUSPICIOUS
+
+    def begun(self, now: float, *, is_early: bool) -> None:
+        """Note that there is a belief; an early one may be about what others had left."""
+        self._suspect_at = now + self._suspicion
+        if is_early:
+            self.contradicted(now)
 
     def contradicted(self, now: float) -> None:
         """Note that the belief begins anew after refusals: soon there may be more again."""
@@ -94,6 +111,9 @@ class Probes:
         self.credit = self.credit - 1 if probe else max(self.credit - 1, min(self.credit, 0.0))
         self._climbing = False
         self._explore_at = now + _EXPLORE
+        self._suspect_at = now + self._suspicion
+        if probe:
+            self._suspicion = min(2 * self._suspicion, _LONGEST_SUSPICION)
         if probe and now >= self._not_before:
             self._not_before = now + self._caution
             self._caution = min(2 * self._caution, _LONGEST_CAUTION)

@@ -19,6 +19,9 @@ a cut, a stall, no reply     NotSent: send again                      Unknown: n
 
 from __future__ import annotations
 
+import re
+from typing import Literal
+
 from attrs import frozen
 
 from ppinfra_async import errors
@@ -29,6 +32,8 @@ from ppinfra_async.errors import PPInfraError
 from ppinfra_async.requests import Request
 
 _TIMEOUT_STATUS = 408
+
+Cause = Literal["quota", "overload"]
 
 
 @frozen
@@ -41,10 +46,16 @@ class Accepted:
 
 @frozen
 class Throttled:
-    """Turned away before any work: wait ``retry_after`` seconds (or as long as we see fit)."""
+    """Turned away before any work: wait ``retry_after`` seconds (or as long as we see fit).
+
+    Attributes:
+        cause: ``quota`` when it was ours that is used up, ``overload`` when the service said that it
+            has too much to do for everybody.
+    """
 
     error: errors.RateLimitedError
     retry_after: float | None = None
+    cause: Cause = "quota"
 
 
 @frozen
@@ -68,6 +79,9 @@ class Unknown:
     error: errors.SubmitOutcomeUnknownError
 
 
+_OVERLOAD = re.compile(r"over-?load|\bbusy\b|capacity|繁忙|过载|负载", re.IGNORECASE)
+"""What a 429 may say instead of naming the limit: public clients of the family report "server overload"."""
+
 Verdict = Accepted | Throttled | Refused | NotSent | Unknown
 
 
@@ -79,11 +93,11 @@ def judge_reply(reply: HttpReply, *, committed: bool, request: Request) -> Verdi
     reason = body.reason if body else ""
     if 200 <= reply.status < 300:
         if reason == "SERVICE_NOT_AVAILABLE" or isinstance(_said(reply), errors.RateLimitedError):
-            return Throttled(_throttled(reply), reply.retry_after)
+            return _throttled(reply, reason)
         if body and (body.says_no or _is_a_no(_said(reply))):
             return Refused(error_of(reply))
     elif reason == "SERVICE_NOT_AVAILABLE" or _is_throttling(reply):
-        return Throttled(_throttled(reply), reply.retry_after)
+        return _throttled(reply, reason)
     elif _is_clear_refusal(reply.status, reason):
         return Refused(error_of(reply))
     return _without_answer(_what_came(reply), reply.trace_id, committed=committed, request=request)
@@ -131,13 +145,14 @@ def _task_id(reply: HttpReply) -> str | None:
         return None
 
 
-def _throttled(reply: HttpReply) -> errors.RateLimitedError:
+def _throttled(reply: HttpReply, reason: str) -> Throttled:
     error = error_of(reply)
-    if isinstance(error, errors.RateLimitedError):
-        return error
-    return errors.RateLimitedError(
-        error.message, trace_id=error.trace_id, retry_after=reply.retry_after
-    )
+    if not isinstance(error, errors.RateLimitedError):
+        error = errors.RateLimitedError(
+            error.message, trace_id=error.trace_id, retry_after=reply.retry_after
+        )
+    is_overload = reason == "SERVICE_NOT_AVAILABLE" or _OVERLOAD.search(error.message)
+    return Throttled(error, reply.retry_after, "overload" if is_overload else "quota")
 
 
 def _what_came(reply: HttpReply) -> str:

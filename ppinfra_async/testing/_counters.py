@@ -19,6 +19,8 @@ class Counters:
         refused_429: those of them that the limit of images did not allow.
         polls: requests for task-result, whatever was answered.
         polls_429: those of them that the limit of polls did not allow.
+        noticed: tasks whose end was shown to somebody who polled.
+        notice_ms: milliseconds from those ends to the first answer that showed them, added up.
         downloads: requests to the origin of the results, whatever was answered.
         models: requests for the listing of models.
         users: requests for the account.
@@ -36,6 +38,8 @@ class Counters:
     refused_429: int = 0
     polls: int = 0
     polls_429: int = 0
+    noticed: int = 0
+    notice_ms: int = 0
     downloads: int = 0
     models: int = 0
     users: int = 0

@@ -252,6 +252,10 @@ class Service:
         if record is None or now - record.submitted_at < self.settings.not_found_for:
             raise RefusedError(error("TASK_NOT_FOUND", "task not found"))
         record.polls += 1
+        if not record.is_noticed and now >= record.finished_at:
+            record.is_noticed = True
+            self.counters.noticed += 1
+            self.counters.notice_ms += round(1000 * (now - record.finished_at))
         return Answer.json(self.page.tree(record, now))
 
     # --- listings -------------------------------------------------------------------------

@@ -23,7 +23,8 @@ class TaskRecord:
     `number` counts the accepted tasks from 1. `request` and `extra` are what was asked in known
     fields, pictures replaced by their lengths. `source` is the input picture; None with tiny images
     or where an endpoint takes none. `images` were paid, `produced` will be had. Times are seconds
-    since the epoch, spans are seconds. `polls` and `downloads` count the requests about it.
+    since the epoch, spans are seconds. `polls` and `downloads` count the requests about it; `is_noticed`
+    tells whether a poll has shown its end.
     """
 
     task_id: str
@@ -42,6 +43,7 @@ class TaskRecord:
     source: Examined | None = field(default=None, repr=False)
     polls: int = 0
     downloads: int = 0
+    is_noticed: bool = False
     _clock: Callable[[], float] = field(repr=False, eq=False)
 
     @property

@@ -78,7 +78,7 @@ def test_cool_down_is_shown_while_it_lasts() -> None:
 
 def test_display_has_a_bar_counts_pace_and_notice() -> None:
     """All of it, on the lines of a terminal; a stranger's text cannot move its cursor."""
-    text = shown(BatchView(progress(images_left=50), 10, lambda: "line 5\x1b[2J"))
+    text = shown(BatchView(progress(images_left=50), lambda: 10, lambda: "line 5\x1b[2J"))
 
     assert "15 of 100" in text
     assert "12 done, 1 failed" in text
@@ -88,8 +88,8 @@ def test_display_has_a_bar_counts_pace_and_notice() -> None:
 
 def test_display_before_the_jobs_are_known() -> None:
     """While lines are read it says so."""
-    assert "Looking at the jobs" in shown(BatchView(Progress(), "auto", lambda: ""))
-    assert "line 1,000" in shown(BatchView(Progress(), "auto", lambda: "line 1,000"))
+    assert "Looking at the jobs" in shown(BatchView(Progress(), lambda: "auto", lambda: ""))
+    assert "line 1,000" in shown(BatchView(Progress(), lambda: "auto", lambda: "line 1,000"))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,181 @@
+"""Lets the submits of one endpoint go in the order they came, when the quota says so; decides nothing.
+
+A queue may be shared by clients, also by clients of several event loops in several threads: what is
+decided is guarded by a lock that is held for a moment only, and a waiter is woken in its own loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from heapq import heapify, heappop, heappush
+from itertools import count
+
+import anyio
+from attrs import define, field
+
+from ppinfra_async._sansio.quota import Quota, QuotaState, Sent, Wait
+from ppinfra_async._sansio.submit import Cause
+
+
+@define(eq=False)
+class _Waiter:
+    """One submit in the queue.
+
+    Attributes:
+        ticket: Its place in the order of arrival.
+        images: How many images it asks for.
+        loop: Where it waits.
+        woken: Set when it is worth asking again.
+    """
+
+    ticket: int
+    images: int
+    loop: asyncio.AbstractEventLoop = field(factory=asyncio.get_running_loop)
+    woken: asyncio.Event = field(factory=asyncio.Event)
+
+    def __lt__(self, other: _Waiter) -> bool:
+        return self.ticket < other.ticket
+
+    def wake(self) -> bool:
+        """Wake it; tell whether its loop is still there."""
+        if self.loop is asyncio.get_running_loop():
+            self.woken.set()
+            return True
+        try:
+            self.loop.call_soon_threadsafe(self.woken.set)
+        except RuntimeError:
+            return False
+        return True
+
+
+class QuotaTimeoutError(Exception):
+    """No turn in time; ``wait`` is how many seconds it would have taken still, if that is known."""
+
+    def __init__(self, wait: float | None) -> None:
+        super().__init__(wait)
+        self.wait = wait
+
+
+class QuotaQueue:
+    """The submits of one endpoint that wait for its quota: first come, first served."""
+
+    def __init__(self, quota: Quota) -> None:
+        self._quota = quota
+        self._lock = threading.Lock()
+        self._tickets = count()
+        self._waiting: list[_Waiter] = []
+
+    def ticket(self) -> int:
+        """Return the next place in the order of arrival."""
+        return next(self._tickets)
+
+    def too_large(self, images: int) -> bool:
+        """Tell whether so many images can never go at once."""
+        return self._quota.too_large(images)
+
+    async def enter(self, ticket: int, images: int, patience: float | None) -> Sent:
+        """Wait for the turn of *ticket*; what is returned is to be handed back with its outcome.
+
+        Args:
+            ticket: From ``ticket``; a submit that was refused keeps its own and so its place.
+            images: How many images it asks for.
+            patience: Seconds that it may wait, or None.
+
+        Raises:
+            QuotaTimeoutError: when it would have to wait longer, or has waited so long.
+        """
+        waiter = _Waiter(ticket, images)
+        with self._lock:
+            heappush(self._waiting, waiter)
+        try:
+            return await self._turn_of(waiter, patience)
+        except BaseException:
+            self._leave(waiter)
+            raise
+
+    async def _turn_of(self, waiter: _Waiter, patience: float | None) -> Sent:
+        deadline = float("inf") if patience is None else anyio.current_time() + patience
+        while True:
+            waiter.woken.clear()
+            decision = self._ask(waiter)
+            if isinstance(decision, Sent):
+                return decision
+            now = anyio.current_time()
+            if deadline < decision.until < float("inf"):
+                raise QuotaTimeoutError(decision.until - now)
+            if deadline <= now:
+                raise QuotaTimeoutError(None)
+            with anyio.move_on_after(min(deadline, decision.until) - now):
+                await waiter.woken.wait()
+
+    def _ask(self, waiter: _Waiter) -> Sent | Wait:
+        """Let it go if it is the first and the quota says so, or return how long it waits."""
+        with self._lock:
+            if self._waiting[0] is not waiter:
+                return Wait(float("inf"))
+            now = waiter.loop.time()
+            decision = self._quota.decide(waiter.images, now)
+            if isinstance(decision, Wait):
+                return decision
+            heappop(self._waiting)
+            sent = self._quota.sent(waiter.images, now)
+            self._wake_first()
+            return sent
+
+    def _leave(self, waiter: _Waiter) -> None:
+        with self._lock:
+            if waiter in self._waiting:
+                self._waiting.remove(waiter)
+                heapify(self._waiting)
+            self._wake_first()
+
+    def _wake_first(self) -> None:
+        while self._waiting and not self._waiting[0].wake():
+            # Its loop was closed under it.
+            heappop(self._waiting)
+
+    # --- what became of those that went ---
+
+    def accepted(self, sent: Sent) -> None:
+        """Note that the service took it."""
+        self._note(lambda now: self._quota.accepted(sent, now))
+
+    def refused(self, sent: Sent, retry_after: float | None, cause: Cause) -> None:
+        """Note a 429: everything waits."""
+        self._note(lambda now: self._quota.refused(sent, now, retry_after, cause))
+
+    def not_sent(self, sent: Sent) -> None:
+        """Note that it certainly did not reach the service."""
+        self._note(lambda _: self._quota.not_sent(sent))
+
+    def lost(self, sent: Sent) -> None:
+        """Note that it may have been counted."""
+        self._note(lambda now: self._quota.lost(sent, now))
+
+    def _note(self, noting: Callable[[float], None]) -> None:
+        with self._lock:
+            noting(anyio.current_time())
+            self._wake_first()
+
+    # --- what is known ---
+
+    def hopeless(self) -> bool:
+        """Tell whether nothing but refusals came for ten minutes."""
+        with self._lock:
+            return self._quota.hopeless(anyio.current_time())
+
+    def state(self) -> QuotaState:
+        """Return what is known of the quota now."""
+        with self._lock:
+            return self._quota.state(anyio.current_time())
+
+    def estimate(self, images: int) -> float:
+        """Return the seconds until so many images could all have been sent, behind those that wait."""
+        with self._lock:
+            ahead = sum(waiter.images for waiter in self._waiting)
+            return self._quota.estimate(ahead + images, anyio.current_time())
+
+    def __len__(self) -> int:
+        return len(self._waiting)
