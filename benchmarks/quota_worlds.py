@@ -19,8 +19,8 @@ from itertools import product
 from pathlib import Path
 
 from attrs import evolve
-from quota_worlds_.report import HEAD, NAMES, Score, plot, row, score
-from quota_worlds_.world import World
+from quota_contenders.report import HEAD, NAMES, Score, plot, row, score
+from quota_contenders.world import World
 
 KINDS = ("bucket", "sliding", "fixed")
 SMALL = ((1,), (1, 2, 4), tuple(range(1, 9)), (8,))

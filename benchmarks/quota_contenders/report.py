@@ -6,7 +6,7 @@ import statistics
 from pathlib import Path
 
 from attrs import frozen
-from quota_worlds_.world import Play, Run, World, best, logged
+from quota_contenders.world import Play, Run, World, best, logged
 
 NAMES = {(1,): "1", (1, 2, 4): "1,2,4", tuple(range(1, 9)): "1-8", (8,): "8"}
 FIRST_MINUTES = 120.0

@@ -11,7 +11,7 @@ from itertools import count
 from attrs import define, field, frozen
 
 from ppinfra_async import Limits
-from ppinfra_async._sansio.quota_gate import Go, Quota, QuotaState, Sent
+from ppinfra_async._sansio.quota import Go, Quota, QuotaState, Sent
 from ppinfra_async.testing._limits import Limiter, Window, limiter
 
 WINDOW = 60.0
