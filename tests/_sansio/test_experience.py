@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppinfra_async import ImageInput, Img2Img, Polling
+from ppinfra_async._sansio.completion import BINS
 from ppinfra_async._sansio.experience import Clock, Experience, Reading, Readings, Work, WorkClass
 from ppinfra_async._sansio.schedule import Schedule
 from ppinfra_async.requests import Request
@@ -154,6 +155,36 @@ def test_what_the_coarser_class_says_is_believed_where_the_finer_is_silent() -> 
     assert found is not None
     assert quantile(found, 0.5) == pytest.approx(5, rel=0.1)
     assert quantile(found, 0.96) == pytest.approx(60, rel=0.2)
+
+
+def test_a_coarser_class_is_not_believed_for_what_it_heard_from_this_one() -> None:
+    """Its word is this class's own, then, and would count twice."""
+    known = experience()
+    mine = known.of(WORK)
+    teach(mine, [15.0] * 5)
+    first_poll(known.of(evolve(WORK, steps=50)), 900.0)
+    first_poll(mine)
+
+    learned = mine.clocks[Clock.SUBMIT]
+    assert learned.coarser is not None
+    assert learned.coarser.found is not None
+    assert learned.found is not None
+    # A quarter of all orders of magnitude has a quarter of what vague belief there is.
+    assert sum(learned.found[: BINS // 4]) == pytest.approx(0.5 / 5.4 / 4, rel=0.05)
+
+
+def test_a_model_is_remembered_while_it_is_in_use() -> None:
+    """Though there come and go more models, and though its classes come and go."""
+    known = experience()
+    teach(known.of(WORK), [15.0] * 10)
+    for number in range(600):
+        known.of(evolve(WORK, model_name=f"model {number}"))
+        known.of(evolve(WORK, steps=1000 + number))
+
+    assert first_poll(known.of(evolve(WORK, steps=1))) is not None
+    learned = known.of(evolve(WORK, steps=2)).clocks[Clock.SUBMIT].coarser
+    assert learned is not None
+    assert learned.times.count == 10
 
 
 def test_classes_are_bounded_and_the_latest_are_kept() -> None:
@@ -314,6 +345,24 @@ def test_the_clock_that_tells_the_end_best_is_followed() -> None:
     assert pause(plain, processing) == pause(processing)
     assert pause(processing, plain) == pause(processing)
     assert pause(plain, processing, eta) == pause(processing)
+
+
+def test_a_clock_that_is_hardly_better_is_not_followed() -> None:
+    """The plain age cannot lie; something must be gained by believing another."""
+    known = experience().of(WORK)
+    teach(known, times_of(200, 15, 0.40))
+    teach(known, times_of(200, 15, 0.36), Clock.ETA)
+    plain, eta = (Reading(clock, 1000.0) for clock in (Clock.SUBMIT, Clock.ETA))
+    alone = [known.pause((reading,), PRICE, 1000.0 + reading.clock) for reading in (plain, eta)]
+    costs = [
+        plan.cost
+        for clock in (Clock.SUBMIT, Clock.ETA)
+        if (plan := known.clocks[clock].plan(PRICE, 1.0, 1010.0)) is not None
+    ]
+
+    assert 0.9 * costs[0] < costs[1] < costs[0]
+    assert alone[0] != alone[1]
+    assert known.pause((plain, eta), PRICE, 1000.0) == alone[0]
 
 
 # --- whole stories ----------------------------------------------------------------------------------

@@ -150,6 +150,11 @@ def test_some_polls_always_remain() -> None:
 
     assert [asker.rate() for asker in (refused, failed, both)] == [pytest.approx(1)] * 3
 
+    # The first answers after it are felt.
+    for _ in range(10):
+        refused.budget.answered()
+    assert refused.rate() == pytest.approx(1.2)
+
 
 def test_the_rate_comes_back() -> None:
     """Quickly up to near the rate that was refused, slowly beyond; then all of it."""

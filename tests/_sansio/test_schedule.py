@@ -343,6 +343,44 @@ def test_who_begins_to_wait_late_does_not_wait_again() -> None:
     assert schedule.budget.level == 0
 
 
+def test_tasks_that_are_known_are_spread_less() -> None:
+    """By 5 % to both sides: farther off the best time, they would cost more than they spare."""
+    first = []
+    for draw in (0, 0.5, 1 - 2**-53):
+        schedule = taught(Polling(max_interval=60), [15.0] * 50)
+        schedule.watch("t", 100, draw, work=WORK, submitted_at=100)
+        first.append(next_ask(schedule)[0] - 100)
+
+    early, middle, late = first
+    assert 14 < middle < 16
+    assert early == pytest.approx(0.95 * middle, abs=0.11)
+    assert late == pytest.approx(1.05 * middle, abs=0.11)
+
+
+def test_the_shortest_pause_ends_on_a_beat_too() -> None:
+    """The next one after it: not sooner than the floor allows."""
+    schedule = taught(Polling(price=0.001), [15.0] * 50)
+    schedule.watch("t", 0, 0.5, work=WORK, submitted_at=0)
+    schedule.hint("t", 15)
+    assert schedule.take(15) == Ask("t")
+    schedule.answered("t", QUEUED, 15.07, 0.5)
+
+    assert schedule.wake_at() == pytest.approx(15.4)
+
+
+def test_dear_polls_are_planned_later() -> None:
+    """The price is that of the budget at present, not the configured one."""
+    schedule = taught(Polling(max_interval=60), [12.0, 14.0, 15.0, 16.0, 18.0] * 10)
+    schedule.watch("cheap", 100, 0.5, work=WORK, submitted_at=100)
+    for number in range(6):
+        schedule.budget.spend(90.0 + number, 0.0)
+    schedule.watch("dear", 100, 0.5, work=WORK, submitted_at=100)
+
+    (early, first), (late, second) = next_ask(schedule), next_ask(schedule)
+    assert (first, second) == ("cheap", "dear")
+    assert late > early + 1
+
+
 # --- experience -------------------------------------------------------------------------------------
 
 

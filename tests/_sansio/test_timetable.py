@@ -56,6 +56,8 @@ def test_it_is_like_a_dict_that_is_sorted(life: list[tuple[str, str, float]]) ->
                     assert all(taken[0] <= other for other in due.values())
         first = table.first()
         assert (first is None) == (not due)
+        # What is stale is known, or it would be given back too early or too late.
+        assert entries(table) == len(due) + table._stale
         if first is not None:
             assert first[0] == due[first[1]] == min(due.values())
             assert table.earliest <= first[0]
@@ -103,6 +105,15 @@ def test_what_moved_away_is_not_due_where_it_was() -> None:
     table.set("b", 5.0)
     table.set("b", 1.0)
     assert take_all(table) == [(1.0, "b")]
+
+
+def test_what_is_said_twice_is_noted_once() -> None:
+    """Hints come in crowds."""
+    table = Timetable()
+    for _ in range(10):
+        table.set("a", 1.0)
+
+    assert entries(table) == 1
 
 
 def test_all_that_was_earliest_may_move_away() -> None:
