@@ -18,6 +18,8 @@ from attrs import define, field
 from ppinfra_async._sansio.quota import Quota, QuotaState, Sent, Wait
 from ppinfra_async._sansio.submit import Cause
 
+_MANY_GONE = 64
+
 
 @define(eq=False)
 class _Waiter:
@@ -28,19 +30,21 @@ class _Waiter:
         images: How many images it asks for.
         loop: Where it waits.
         woken: Set when it is worth asking again.
+        is_gone: It no longer waits; it leaves the queue when it comes to the front.
     """
 
     ticket: int
     images: int
     loop: asyncio.AbstractEventLoop = field(factory=asyncio.get_running_loop)
     woken: asyncio.Event = field(factory=asyncio.Event)
+    is_gone: bool = False
 
     def __lt__(self, other: _Waiter) -> bool:
         return self.ticket < other.ticket
 
     def wake(self) -> bool:
         """Wake it; tell whether its loop is still there."""
-        if self.loop is asyncio.get_running_loop():
+        if self.loop is _running_loop():
             self.woken.set()
             return True
         try:
@@ -48,6 +52,13 @@ class _Waiter:
         except RuntimeError:
             return False
         return True
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 class QuotaTimeoutError(Exception):
@@ -63,9 +74,12 @@ class QuotaQueue:
 
     def __init__(self, quota: Quota) -> None:
         self._quota = quota
-        self._lock = threading.Lock()
+        # Reentrant: what is collected while it is held may leave the queue.
+        self._lock = threading.RLock()
         self._tickets = count()
         self._waiting: list[_Waiter] = []
+        self._gone = 0
+        self._clock: Callable[[], float] = float
 
     def ticket(self) -> int:
         """Return the next place in the order of arrival."""
@@ -113,9 +127,9 @@ class QuotaQueue:
     def _ask(self, waiter: _Waiter) -> Sent | Wait:
         """Let it go if it is the first and the quota says so, or return how long it waits."""
         with self._lock:
-            if self._waiting[0] is not waiter:
+            if self._first() is not waiter:
                 return Wait(float("inf"))
-            now = waiter.loop.time()
+            now = self._now()
             decision = self._quota.decide(waiter.images, now)
             if isinstance(decision, Wait):
                 return decision
@@ -126,15 +140,30 @@ class QuotaQueue:
 
     def _leave(self, waiter: _Waiter) -> None:
         with self._lock:
-            if waiter in self._waiting:
-                self._waiting.remove(waiter)
+            waiter.is_gone = True
+            self._gone += 1
+            if self._gone > _MANY_GONE and 2 * self._gone > len(self._waiting):
+                self._waiting = [each for each in self._waiting if not each.is_gone]
                 heapify(self._waiting)
+                self._gone = 0
             self._wake_first()
 
+    def _first(self) -> _Waiter | None:
+        """Return who is first, passing over those who have left or whose loop was closed under them."""
+        while self._waiting and (self._waiting[0].is_gone or self._waiting[0].loop.is_closed()):
+            self._gone -= heappop(self._waiting).is_gone
+        return self._waiting[0] if self._waiting else None
+
     def _wake_first(self) -> None:
-        while self._waiting and not self._waiting[0].wake():
-            # Its loop was closed under it.
+        while (first := self._first()) is not None and not first.wake():
+            # Closed in this very moment.
             heappop(self._waiting)
+
+    def _now(self) -> float:
+        """Return the loop's time; without a loop, by the clock of the one that was here last."""
+        if (loop := _running_loop()) is not None:
+            self._clock = loop.time
+        return self._clock()
 
     # --- what became of those that went ---
 
@@ -156,7 +185,7 @@ class QuotaQueue:
 
     def _note(self, noting: Callable[[float], None]) -> None:
         with self._lock:
-            noting(anyio.current_time())
+            noting(self._now())
             self._wake_first()
 
     # --- what is known ---
@@ -164,18 +193,18 @@ class QuotaQueue:
     def hopeless(self) -> bool:
         """Tell whether nothing but refusals came for ten minutes."""
         with self._lock:
-            return self._quota.hopeless(anyio.current_time())
+            return self._quota.hopeless(self._now())
 
     def state(self) -> QuotaState:
         """Return what is known of the quota now."""
         with self._lock:
-            return self._quota.state(anyio.current_time())
+            return self._quota.state(self._now())
 
     def estimate(self, images: int) -> float:
         """Return the seconds until so many images could all have been sent, behind those that wait."""
         with self._lock:
-            ahead = sum(waiter.images for waiter in self._waiting)
-            return self._quota.estimate(ahead + images, anyio.current_time())
+            ahead = sum(waiter.images for waiter in self._waiting if not waiter.is_gone)
+            return self._quota.estimate(ahead + images, self._now())
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._waiting) - self._gone

@@ -20,6 +20,8 @@ KEY_VARIABLES = ("PPINFRA_API_KEY", "PPIO_API_KEY")
 
 BASE_URL_VARIABLE = "PPINFRA_BASE_URL"
 
+_TINY = 0.001
+
 Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
 
@@ -40,6 +42,12 @@ def _not_negative(instance: object, attribute: attrs.Attribute[Any], value: obje
     if not (_is_number(value) and value >= 0):
         name = f"{type(instance).__name__}.{attribute.name}"
         raise ValueError(f"{name} must be a number from 0, got {value!r}.")
+
+
+def _not_tiny(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if not (_is_number(value) and value >= _TINY):
+        name = f"{type(instance).__name__}.{attribute.name}"
+        raise ValueError(f"{name} must be a number from {_TINY}, got {value!r}.")
 
 
 def _at_least_one(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
@@ -83,16 +91,16 @@ class Polling:
         min_interval: Never ask about a task again sooner than this.
         max_interval: Never leave a task unasked for longer than this.
         polls_per_second: Ceiling over all tasks of the client together. What it allows for a
-            tenth of a second may be asked at once.
+            tenth of a second may be asked at once, and one more.
         processing_deadline: How long a task may be in ``PROCESSING``.
         total_deadline: How long a task may take from when we start to wait for it, its time in the
             queue included.
     """
 
     price: float = field(default=0.15, validator=_positive)
-    min_interval: float = field(default=0.25, validator=_positive)
+    min_interval: float = field(default=0.25, validator=_not_tiny)
     max_interval: float = field(default=10, validator=_positive)
-    polls_per_second: float = field(default=20, validator=_positive)
+    polls_per_second: float = field(default=20, validator=_not_tiny)
     processing_deadline: float = field(default=600, validator=_positive)
     total_deadline: float = field(default=1800, validator=_positive)
 

@@ -18,7 +18,8 @@ class AccountQuota:
     """The quotas of one account, one for each endpoint, made as they are needed.
 
     ``client.quota`` is one; pass it to the next client: ``Client(quota=first.quota)``. Clients of
-    several event loops, each in its thread, may share one, too.
+    several event loops, each in its thread, may share one, too. Whether their keys are of one account
+    is not checked.
 
     Args:
         limits: The quota, or how to find it out. ``max_wait`` is each client's own.
@@ -43,10 +44,7 @@ class AccountQuota:
         return known
 
     def state(self, request: Request | type[Request]) -> QuotaState:
-        """Return what is known of the quota that *request* counts against, now.
-
-        Must be called where an event loop runs: its clock tells what "now" is.
-        """
+        """Return what is known of the quota that *request* counts against, now."""
         return self.queue(request.path).state()
 
     def estimate(self, request: Request | type[Request], images: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import ClassVar
 
 import pytest
@@ -90,6 +91,18 @@ async def test_learned_limit_is_shown() -> None:
     assert (state.limit, state.accepted) == (12, 3)
     assert state.refused >= 1
     assert not state.is_pinned
+
+
+async def test_state_can_be_read_from_any_thread() -> None:
+    """A display draws in a thread of its own, where no event loop runs."""
+    quota = AccountQuota(Limits(images_per_minute=10))
+    queue = quota.queue(Img2Img.path)
+    queue.accepted(await queue.enter(queue.ticket(), 4, None))
+
+    state = await asyncio.to_thread(quota.state, Img2Img)
+
+    assert (state.used, state.free) == (4, 6)
+    assert 55 < await asyncio.to_thread(quota.estimate, Img2Img, 7) < 61
 
 
 def test_contradicting_limits_are_refused() -> None:

@@ -48,7 +48,7 @@ class PollBudget:
 
     Attributes:
         beat: Seconds between two beats, on which polls are asked.
-        allowance: Seconds of the budget that may be spent at once: whole polls of one beat.
+        allowance: Seconds of the budget that may be made up for at once: whole polls of one beat.
         level: How often the price was raised because the budget was short.
         price: Seconds of delay that one poll is worth at present.
         free_at: When the next poll may go.
@@ -112,7 +112,7 @@ class PollBudget:
             least = self.polling.polls_per_second * _LEAST_SHARE
             self._rate = max(self._rate * _HALF, least)
             self._set_gap()
-        self._refused_at = now
+            self._refused_at = now
 
     def _set_gap(self) -> None:
         worn = self._rate * _WORN**self._failures

@@ -42,6 +42,9 @@ _LEAST_DOCUMENTED = 10
 _LEAST_USABLE = 8
 """A limit below the largest ``image_num`` is rather what others leave than an account's."""
 
+_MANY = 1_000_000
+"""More images than that are never said to be free."""
+
 _REST = 1.5 * WINDOW
 """Seconds without anybody asking after which others may have used what was ours before."""
 
@@ -348,7 +351,7 @@ class Quota:
 
     def _free(self, now: float) -> int:
         """Return how many images fit now."""
-        sizes = range(1, self._at_once() + 1)
+        sizes = range(1, min(self._at_once(), _MANY) + 1)
         return bisect_left(sizes, True, key=lambda images: self._free_at(images, now) > now)
 
 

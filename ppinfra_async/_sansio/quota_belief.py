@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from collections.abc import Callable
 from itertools import accumulate
 
 from attrs import define, field, frozen
@@ -45,6 +46,9 @@ _MEMORY_OF_SURPRISES = 300.0
 """Seconds in which a surprise fades."""
 
 _ENOUGH_SURPRISES = 1.8
+_REPLAYED = 200
+"""Entries of the log that a bucket is filled with anew, at most."""
+
 _HIGHER = 4
 """Times what went through, up to which is looked after a surprise."""
 
@@ -185,12 +189,14 @@ def _seeds(bottom: int, top: int, now: float, traffic: Traffic) -> list[Hypothes
     phases = [now + step * PHASE for step in range(int(WINDOW / PHASE))]
     share = 1 / (3 * sum(math.log(high / low) for low, high in cells))
     seeds: list[Hypothesis] = []
+    sent = _gathered(traffic.by_sending.entries(), min)
+    answered = _gathered(traffic.by_answer.entries(), max)
     for low, high in cells:
         weight = share * math.log(high / low)
         each = weight / len(phases)
         seeds.append(_judged(Sliding(weight, low, high), now, traffic))
         seeds += [_judged(Fixed(each, low, high, phase), now, traffic) for phase in phases]
-        seeds.append(_replayed(Bucket(weight, low, high, -math.inf, -math.inf), traffic))
+        seeds.append(_replayed(Bucket(weight, low, high, -math.inf, -math.inf), sent, answered))
     total = sum(seed.weight for seed in seeds)
     for seed in seeds:
         seed.weight /= total
@@ -215,11 +221,22 @@ def _judged(seed: Hypothesis, now: float, traffic: Traffic) -> Hypothesis:
     return seed
 
 
-def _replayed(bucket: Bucket, traffic: Traffic) -> Bucket:
+Entries = list[tuple[float, int]]
+
+
+def _gathered(entries: Entries, when: Callable[[float, float], float]) -> Entries:
+    """Return so few entries that replaying them for all buckets takes milliseconds, on the safe side."""
+    size = math.ceil(len(entries) / _REPLAYED) or 1
+    chunks = [entries[first : first + size] for first in range(0, len(entries), size)]
+    return [
+        (when(chunk[0][0], chunk[-1][0]), sum(images for _, images in chunk)) for chunk in chunks
+    ]
+
+
+def _replayed(bucket: Bucket, sent: Entries, answered: Entries) -> Bucket:
     """Fill it with what went through, and weigh it less if that was more than it held."""
     overdrawn = False
-    answered = traffic.by_answer.entries()
-    for when, images in traffic.by_sending.entries():
+    for when, images in sent:
         bucket.early = max(bucket.early, when) + images * WINDOW / (bucket.high - 1)
         overdrawn = overdrawn or bucket.overdrawn(when)
     for when, images in answered:

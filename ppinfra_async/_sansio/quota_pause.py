@@ -33,6 +33,7 @@ class Pauses:
 
     def refused(self, now: float, retry_after: float | None) -> None:
         """Note a 429: everything waits for what the service asked, or longer each time."""
+        is_new = now - max(self._last, self.not_before) > _QUIET
         if now >= self.not_before:
             # Several that went together and were refused together are one refusal.
             self.in_a_row += 1
@@ -40,7 +41,7 @@ class Pauses:
         asked = max(min(retry_after or 0.0, self.longest_retry_after), _SHORTEST)
         own = min(_FIRST * 2.0 ** min(self.in_a_row - 1, 10), _LONGEST)
         self.not_before = max(self.not_before, now + (asked if retry_after else own))
-        if self._since is None or now - self._last > _QUIET:
+        if self._since is None or is_new:
             self._since = now
         self._last = now
 

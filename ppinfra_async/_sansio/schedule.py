@@ -80,6 +80,7 @@ class _Waiting:
     failures: int = 0
     processing_since: float | None = None
     answered_at: float | None = None
+    is_hinted: bool = False
 
     def believed_until(self) -> float:
         """Return until when the task is believed to exist, though the service does not know it."""
@@ -103,6 +104,7 @@ class Schedule:
     _polls: Timetable = field(factory=Timetable, init=False)
     _deadlines: Timetable = field(factory=Timetable, init=False)
     _under_way: int = field(default=0, init=False)
+    _old_ones_at: float = field(default=float("-inf"), init=False)
 
     def __attrs_post_init__(self) -> None:
         """Begin with a full budget and no experience."""
@@ -132,7 +134,8 @@ class Schedule:
             draw: A random number in [0, 1).
             work: What kind of work it is, if that is known.
             submitted_at: When it was submitted. A task of which nobody knows that, or that should
-                have been asked about before, may be done long since: it is asked about at once.
+                have been asked about before, may be done long since: it is asked about at once,
+                or in its turn when there are many.
         """
         if task_id in self._waiting:
             return
@@ -147,10 +150,18 @@ class Schedule:
         )
         self._waiting[task_id] = entry
         self._deadlines.set(task_id, entry.deadline)
-        if submitted_at is None or self._is_overdue(entry, now, draw):
+        if submitted_at is None:
+            self._polls.set(task_id, self._turn_of_old_one(entry, now))
+        elif self._is_overdue(entry, now, draw):
             self._polls.set(task_id, now)
         else:
             self._plan(task_id, entry, now, draw)
+
+    def _turn_of_old_one(self, entry: _Waiting, now: float) -> float:
+        # Thousands at once leave half of the budget to the others.
+        turn = max(now, self._old_ones_at)
+        self._old_ones_at = turn + 2 / self.polling.polls_per_second
+        return min(turn, max(now, entry.deadline - _LAST_LOOK))
 
     def forget(self, task_id: str) -> None:
         """Stop waiting for *task_id*, without a trace."""
@@ -159,9 +170,16 @@ class Schedule:
         self._deadlines.drop(task_id)
 
     def hint(self, task_id: str, now: float) -> None:
-        """Ask about *task_id* as soon as the budget allows: somebody says it is done."""
-        if task_id in self._waiting:
-            self._polls.set(task_id, now)
+        """Ask about *task_id* as soon as floor and budget allow: somebody says it is done."""
+        entry = self._waiting.get(task_id)
+        if entry is None:
+            return
+        if task_id in self._polls:
+            floor = entry.asked_at + self.polling.min_interval if entry.asked else now
+            self._polls.set(task_id, max(now, floor))
+        else:
+            # A poll is under way, and its answer may be older than the hint.
+            entry.is_hinted = True
 
     def wake_at(self) -> float | None:
         """Return when ``take`` will next have something, or None while nothing waits."""
@@ -286,6 +304,10 @@ class Schedule:
         return not is_young and began + self._pause(entry, began, draw) <= now
 
     def _plan(self, task_id: str, entry: _Waiting, now: float, draw: float) -> None:
+        if entry.is_hinted:
+            entry.is_hinted = False
+            self._polls.set(task_id, now + self.polling.min_interval)
+            return
         beat = self.budget.beat
         when = round((now + self._pause(entry, now, draw)) / beat) * beat
         # One look just before the deadline, so that a result is not missed by a moment.

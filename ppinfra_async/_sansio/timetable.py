@@ -28,6 +28,9 @@ class Timetable:
         """A time before which nothing is due."""
         return self._times[0] if self._times else math.inf
 
+    def __contains__(self, key: str) -> bool:
+        return key in self._due
+
     def set(self, key: str, when: float) -> None:
         """Let *key* be due at *when*, and at no other time any more."""
         before = self._due.get(key)

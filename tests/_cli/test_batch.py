@@ -415,6 +415,21 @@ def test_interrupt_while_the_lines_are_read_pays_nothing(
     assert service.counters.submit_starts == 0
 
 
+def test_live_display_names_the_quota_that_was_found_out(
+    batch: Call, folder: Path, service: SimulatorThread
+) -> None:
+    """Without a given quota, too; it is drawn in a thread, where no event loop runs."""
+    manifest = write(folder / "jobs.jsonl", [line(f"{n}") for n in range(20)])
+    service.faults.order("poll", Fault.delay(0.3), times=10)
+    with terminal() as shown, redirect_stderr(shown.stream):
+        done = batch(manifest, "--out", "out", "--max-in-flight", "4")
+        text = shown.shown()
+
+    assert done.code == ExitCode.DONE, text
+    assert "images in the last minute" in text
+    assert "20 of 20 jobs done" in text, text
+
+
 def test_live_display_counts(batch: Call, service: SimulatorThread, folder: Path) -> None:
     """On a terminal the numbers are redrawn: done, under way, pace."""
     manifest = write(folder / "jobs.jsonl", [line(f"{n}") for n in range(20)])

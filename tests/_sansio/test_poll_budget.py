@@ -138,6 +138,16 @@ def test_refusals_of_one_story_count_once() -> None:
     assert asker.rate() == pytest.approx(5)
 
 
+def test_refusals_that_do_not_end_slow_down_more_and_more() -> None:
+    """Also when they come faster than stories may follow each other."""
+    asker = Asker(budget_of(20))
+    for part in range(20):
+        asker.budget.refused(asker.now + part / 2, 0)
+    asker.now += 10
+
+    assert asker.rate() == pytest.approx(1)
+
+
 def test_some_polls_always_remain() -> None:
     """A twentieth, so that the end of the refusals is noticed; the same after failures, and both."""
     refused, failed, both = (Asker(budget_of(20)) for _ in range(3))

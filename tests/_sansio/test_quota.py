@@ -447,6 +447,15 @@ def test_a_limit_that_was_lowered_is_found() -> None:
     assert less.refused < 25
 
 
+def test_an_account_without_quota_is_hopeless_also_after_long_pauses() -> None:
+    """A ``Retry-After`` of more than three minutes does not make each refusal a story of its own."""
+    quota, now = Quota(Limits(images_per_minute=8), longest_retry_after=300), 0.0
+    while not quota.hopeless(now):
+        quota.refused(send(quota, 1, now), now, 250)
+        now += 250
+        assert now < 2000
+
+
 # --- others who use the account ---
 
 

@@ -74,6 +74,7 @@ class Life:
     not_before: dict[str, float] = field(factory=dict)
     under_way: list[tuple[str, float]] = field(factory=list)
     asked_at: list[float] = field(factory=list)
+    last_asked: dict[str, float] = field(factory=dict)
     paused_until: float = 0.0
     expired: list[str] = field(factory=list)
 
@@ -89,8 +90,7 @@ class Life:
                 self.schedule.forget(f"task {value}")
                 self.gone(f"task {value}")
             case "hint":
-                self.schedule.hint(f"task {value}", self.now)
-                self.not_before.pop(f"task {value}", None)
+                self.hint(f"task {value}")
             case "answer" | "fail" | "end" if self.under_way:
                 self.end_poll(what, value, draw)
             case "go on":
@@ -108,8 +108,19 @@ class Life:
             if ago is not None and ago < self.polling.min_interval:
                 self.not_before[task_id] = self.now + self.polling.min_interval
 
+    def hint(self, task_id: str) -> None:
+        self.schedule.hint(task_id, self.now)
+        if (task_id, self.since.get(task_id)) in self.under_way:
+            return
+        # Not later than usual, but neither sooner than the floor allows.
+        asked_at = self.last_asked.get(task_id)
+        if asked_at is None:
+            self.not_before.pop(task_id, None)
+        else:
+            self.not_before[task_id] = asked_at + self.polling.min_interval
+
     def gone(self, task_id: str) -> None:
-        for record in (self.since, self.deadline, self.not_before):
+        for record in (self.since, self.deadline, self.not_before, self.last_asked):
             record.pop(task_id, None)
 
     def end_poll(self, what: str, value: Any, draw: float) -> None:
@@ -143,6 +154,7 @@ class Life:
                     self.check_ask(task_id)
                     self.under_way.append((task_id, self.since[task_id]))
                     self.asked_at.append(self.now)
+                    self.last_asked[task_id] = self.now
                 case Expire(task_id, waited):
                     assert self.now >= self.deadline[task_id]
                     assert waited == self.now - self.since[task_id]
@@ -565,29 +577,24 @@ def test_no_task_is_starved_by_others() -> None:
 def test_one_refusal_halves_the_polls_of_all() -> None:
     """Once per story, however many polls were under way; answers bring them back."""
     schedule = calm(polls_per_second=20, total_deadline=10_000)
-    for number in range(100):
+    for number in range(600):
         submit(schedule, f"t{number}", 0)
     for number in range(3):
         schedule.failed(f"t{number}", 0, 0.5, 2)
 
-    def polls_per_second(begin: float) -> float:
-        now, polls = begin, 0
-        while now < begin + 20:
+    def polls_per_second(count: int, *, answer: bool) -> float:
+        times = []
+        for _ in range(count):
             now, name = next_ask(schedule)
             schedule.returned()
-            polls += 1
-            if begin > 500:
+            times.append(now)
+            if answer:
                 schedule.answered(name, QUEUED, now, 0.5)
-            else:
-                # Nobody answered yet: hinted, not answered, so that the rate stays.
-                schedule.hint(name, now)
-        return polls / (now - begin)
+        return (count - 1) / (times[-1] - times[0])
 
-    assert polls_per_second(2) == pytest.approx(10, rel=0.05)
-    for number in range(100):
-        schedule.hint(f"t{number}", 1000)
-    polls_per_second(1000)
-    assert polls_per_second(1020) == pytest.approx(20, rel=0.05)
+    assert polls_per_second(100, answer=False) == pytest.approx(10, rel=0.05)
+    polls_per_second(300, answer=True)
+    assert polls_per_second(100, answer=True) == pytest.approx(20, rel=0.05)
 
 
 def test_failures_of_some_slow_down_all() -> None:
@@ -729,6 +736,117 @@ def test_a_hint_is_followed_at_once() -> None:
     assert schedule.take(1.1) is None
     assert next_ask(schedule) == (2, "b")
     assert schedule.take(3) is None
+
+
+def test_a_hint_during_a_poll_is_not_lost() -> None:
+    """The answer may be older than the hint: it is asked again after the floor, once."""
+    schedule = calm()
+    submit(schedule, "t", 0)
+    now, _ = next_ask(schedule)
+    for _ in range(20):
+        schedule.hint("t", now + 0.01)
+    assert schedule.take(now + 0.02) is None
+    schedule.returned()
+    schedule.answered("t", PROCESSING, now + 0.1, 0.5)
+
+    assert next_ask(schedule) == (pytest.approx(now + 0.1 + 0.25), "t")
+    schedule.answered("t", PROCESSING, now + 0.5, 0.5)
+    assert (schedule.wake_at() or 0.0) > now + 1
+
+
+def test_hints_keep_the_floor() -> None:
+    """Whoever hints all the time gets no more polls than that."""
+    schedule = calm()
+    submit(schedule, "t", 0)
+    now, _ = next_ask(schedule)
+    schedule.answered("t", PROCESSING, now, 0.5)
+    schedule.hint("t", now + 0.1)
+
+    assert next_ask(schedule) == (now + 0.25, "t")
+
+
+def test_many_old_tasks_leave_room_for_new_ones() -> None:
+    """Five thousand that are attached at once take half of the budget until all had their turn."""
+    schedule = calm(polls_per_second=20)
+    for number in range(5000):
+        schedule.watch(f"old {number}", 0, 0.5)
+    submit(schedule, "new", 0)
+    asked = ""
+    while asked != "new":
+        now, asked = next_ask(schedule)
+        schedule.returned()
+
+    assert now < 2
+
+
+def test_a_hint_does_not_break_the_floor() -> None:
+    """A task that was asked about a moment ago may be asked again when its time has come."""
+    schedule = calm()
+    submit(schedule, "t", 0)
+    assert next_ask(schedule) == (1, "t")
+    schedule.answered("t", QUEUED, 1.05, 0.5)
+    for now in (1.1, 1.15):
+        schedule.hint("t", now)
+        assert schedule.take(now) is None
+
+    assert next_ask(schedule) == (1.25, "t")
+    schedule.answered("t", QUEUED, 5, 0.5)
+    schedule.hint("t", 5.1)
+    assert next_ask(schedule) == (5.1, "t")
+
+
+@pytest.mark.parametrize("status", [QUEUED, None])
+def test_a_hint_during_a_poll_waits_for_its_answer(status: TaskStatus | None) -> None:
+    """That may be older than the hint: then it is asked again as soon as the floor allows, once."""
+    schedule = calm()
+    submit(schedule, "t", 0)
+    assert next_ask(schedule) == (1, "t")
+    schedule.hint("t", 1.1)
+    assert schedule.take(100) is None
+
+    if status is None:
+        schedule.failed("t", 1.5, 0.5)
+    else:
+        schedule.answered("t", status, 1.5, 0.5)
+    assert next_ask(schedule) == (1.75, "t")
+    schedule.answered("t", QUEUED, 1.75, 0.5)
+    assert schedule.wake_at() == pytest.approx(1.75 + 2.25, abs=0.051)
+
+
+def test_many_tasks_of_unknown_age_take_turns() -> None:
+    """They take half of the budget, so that those that were submitted now are asked about in time."""
+    schedule = calm(polls_per_second=20)
+    for number in range(100):
+        schedule.watch(f"old {number}", 0, 0.5)
+    for number in range(5):
+        submit(schedule, f"new {number}", 1)
+    asked = {}
+    for _ in range(105):
+        now, name = next_ask(schedule)
+        schedule.returned()
+        asked[name] = now
+
+    assert asked["old 0"] == 0
+    assert asked["old 99"] == pytest.approx(99 * 2 / 20)
+    assert max(asked[f"new {number}"] for number in range(5)) < 2.5
+
+    schedule.watch("much later", 50, 0.5)
+    assert schedule.take(50) == Ask("much later")
+
+
+def test_turns_end_before_the_deadline() -> None:
+    """Each task is asked about once at least, as far as the budget goes."""
+    schedule = calm(polls_per_second=20, total_deadline=3)
+    for number in range(40):
+        schedule.watch(f"old {number}", 0, 0.5)
+    asked = set()
+    while (now := schedule.wake_at()) is not None:
+        taken = schedule.take(now)
+        if isinstance(taken, Ask):
+            schedule.returned()
+            asked.add(taken.task_id)
+
+    assert len(asked) == 40
 
 
 def test_the_budget_is_one_for_all() -> None:

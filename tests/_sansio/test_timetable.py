@@ -58,6 +58,7 @@ def test_it_is_like_a_dict_that_is_sorted(life: list[tuple[str, str, float]]) ->
         assert (first is None) == (not due)
         # What is stale is known, or it would be given back too early or too late.
         assert entries(table) == len(due) + table._stale
+        assert (key in table) == (key in due)
         if first is not None:
             assert first[0] == due[first[1]] == min(due.values())
             assert table.earliest <= first[0]
