@@ -45,18 +45,19 @@ FILES = 8192
 Row = dict[str, Any]
 
 
-def command_of(name: str) -> list[str]:
-    script = str(HERE / SCRIPTS[name])
-    if name.startswith("sdk"):
+def command_of(script: Path) -> list[str]:
+    if script.name == "sdk.py":
         # The project does not depend on the SDK: uv makes a throw-away environment for the script.
-        return ["uv", "run", "--quiet", "--python", sys.executable, "--script", script]
-    return [sys.executable, script]
+        return ["uv", "run", "--quiet", "--python", sys.executable, "--script", str(script)]
+    return [sys.executable, str(script)]
 
 
 def versions_of(name: str) -> str | None:
     """Return what a contender runs on; None, with a printed reason, when it cannot run."""
     try:
-        done = subprocess.run(command_of(name), capture_output=True, text=True, check=False)  # noqa: S603  # our own files
+        done = subprocess.run(  # noqa: S603  # our own files
+            command_of(HERE / SCRIPTS[name]), capture_output=True, text=True, check=False
+        )
     except OSError as error:
         print(f"{name} is skipped: {error}")
         return None
@@ -86,7 +87,7 @@ def run_once(name: str, jobs: int, simulator: SimulatorProcess, options: argpars
             "interval": options.interval,
             "polls_per_second": options.polls_per_second,
         }
-        command = [*command_of(name), json.dumps(work)]
+        command = [*command_of(HERE / SCRIPTS[name]), json.dumps(work)]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603  # our own files
     told = json.loads(done.stdout.splitlines()[-1])
     after = simulator.counters()

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -21,28 +20,26 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from bulk import allow_files, command_of
 from PIL import Image
 
 from ppinfra_async.testing import SimulatorProcess, simulator_process
 
 HERE = Path(__file__).parent / "pace_contenders"
+# What the contenders of both benchmarks ask for.
+SHARED = Path(__file__).parent / "bulk_contenders"
+SERVICE = {"queue": 0.07, "tiny_images": True, "forget_after": 120.0}
 AT_ONCE = 500
 PRICE = 0.15
-FILES = 8192
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(SHARED)}
 
 Row = dict[str, float]
 
 
-def command_of(script: str) -> list[str]:
-    path = str(HERE / script)
-    if script == "sdk.py":
-        # The project does not depend on the SDK: uv makes a throw-away environment for the script.
-        return ["uv", "run", "--quiet", "--python", sys.executable, "--script", path]
-    return [sys.executable, path]
-
-
 def can_run(script: str) -> bool:
-    done = subprocess.run(command_of(script), capture_output=True, text=True, check=False)  # noqa: S603  # our own files
+    done = subprocess.run(  # noqa: S603  # our own files
+        command_of(HERE / script), env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         print(f"{script} is skipped: {(done.stderr.strip() or 'no reason given').splitlines()[-1]}")
     return not done.returncode
@@ -52,6 +49,7 @@ def played(command: list[str], seconds: float | None) -> int:
     """Let a contender run to its end, or kill it after *seconds*; return how many jobs failed."""
     contender = subprocess.Popen(  # noqa: S603  # our own files
         command,
+        env=ENVIRONMENT,
         stdout=subprocess.PIPE,
         # The SDK logs each refusal.
         stderr=subprocess.DEVNULL,
@@ -87,7 +85,7 @@ def run(script: str, simulator: SimulatorProcess, seconds: float | None, **asked
             "polls_per_second": 1000,
             **asked,
         }
-        command = [*command_of(script), json.dumps(work)]
+        command = [*command_of(HERE / script), json.dumps(work)]
         failed = played(command, seconds)
         after = simulator.counters()
     accepted, noticed = after.accepted - before.accepted, after.noticed - before.noticed
@@ -107,12 +105,7 @@ def notices(jobs: int, contenders: dict[str, tuple[str, float, str]]) -> dict[st
     rows: dict[str, Row] = {}
     for name, (script, interval, says) in contenders.items():
         with simulator_process(
-            queue=0.07,
-            processing="lognormal:15,0.3",
-            eta=says,
-            progress=says,
-            tiny_images=True,
-            forget_after=120.0,
+            **SERVICE, processing="lognormal:15,0.3", eta=says, progress=says
         ) as simulator:
             row = run(script, simulator, None, jobs=jobs, interval=interval)
         row["cost"] = PRICE * row["polls"] + row["delay"]
@@ -136,11 +129,7 @@ def quotas(
     best = limit * (int(minutes) + (minutes % 1 > 0))
     for name, (script, interval, pinned) in contenders.items():
         with simulator_process(
-            queue=0.07,
-            processing="lognormal:3.8,0.3",
-            images_per_minute=limit,
-            tiny_images=True,
-            forget_after=120.0,
+            **SERVICE, processing="lognormal:3.8,0.3", images_per_minute=limit
         ) as simulator:
             row = run(
                 script,
@@ -159,14 +148,6 @@ def quotas(
             flush=True,
         )
     return rows
-
-
-def allow_files() -> None:
-    """Let this process and those it starts open enough sockets."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    enough = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
-    if soft != resource.RLIM_INFINITY and soft < enough:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (enough, hard))
 
 
 def main() -> None:

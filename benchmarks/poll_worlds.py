@@ -74,9 +74,11 @@ class Row:
 
     @property
     def best_fixed(self) -> float:
+        """Our cost as a multiple of the best fixed interval's."""
         return self.ours * self.optimum / min(self.fixed)
 
     def misses(self) -> Iterator[str]:
+        """Yield a sentence for each goal that is not reached."""
         if self.goal and self.ours > self.goal:
             yield f"{self.ours:.3f} × the optimum, goal {self.goal}"
         if self.best_fixed > BEST_FIXED_GOAL:

@@ -87,7 +87,8 @@ class Polling:
     """How the one poller asks about tasks, and when it gives up waiting. Times in seconds.
 
     Attributes:
-        price: Seconds of delay that one poll is worth. Higher asks less often.
+        price: Seconds of delay that one poll is worth. Higher asks less often. It rises by itself
+            while ``polls_per_second`` are not enough for all tasks.
         min_interval: Never ask about a task again sooner than this.
         max_interval: Never leave a task unasked for longer than this.
         polls_per_second: Ceiling over all tasks of the client together. What it allows for a

@@ -14,7 +14,6 @@ from ppinfra_async.testing import Simulator
 from tests.blocking import blocking_is_an_error
 from tests.pictures import draw_picture
 
-settings.register_profile("brief", max_examples=10, deadline=None)
 settings.register_profile("fast", max_examples=40, deadline=None)
 settings.register_profile(
     "full", max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow]

@@ -6,6 +6,7 @@ JSON object it runs once to warm up, once for the figures, and prints them as a 
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 import platform
@@ -16,9 +17,44 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 MODEL = "dreamshaper_8_93211.safetensors"
 SIDE = 128
+
+
+def body_of(picture: Path, number: int) -> dict[str, object]:
+    """Return what a script without a client sends for one job."""
+    return {
+        "request": {
+            "model_name": MODEL,
+            "image_base64": base64.b64encode(picture.read_bytes()).decode(),
+            "prompt": f"job {number}",
+            "width": SIDE,
+            "height": SIDE,
+            "image_num": 1,
+            "steps": 20,
+            "guidance_scale": 7.5,
+            "sampler_name": "Euler a",
+        }
+    }
+
+
+def asked_by_sdk(client: Any, picture: Path, number: int, *, download: bool) -> Any:
+    """Carry the same job out with a client of the SDK."""
+    return client.img2img_v3(
+        model_name=MODEL,
+        input_image=str(picture),
+        prompt=f"job {number}",
+        image_num=1,
+        width=SIDE,
+        height=SIDE,
+        steps=20,
+        guidance_scale=7.5,
+        sampler_name="Euler a",
+        response_image_type="png",
+        download_images=download,
+    )
 
 
 @dataclass(frozen=True)

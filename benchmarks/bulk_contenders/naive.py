@@ -6,34 +6,19 @@ At its best for what it is: one session, no limit on connections, one semaphore 
 from __future__ import annotations
 
 import asyncio
-import base64
 from io import BytesIO
 
 import aiohttp
-from measure import MODEL, SIDE, Tally, Work, compete
+from measure import Tally, Work, body_of, compete
 from PIL import Image
 from yarl import URL
 
 
-def body_of(work: Work, number: int) -> dict[str, object]:
-    return {
-        "request": {
-            "model_name": MODEL,
-            "image_base64": base64.b64encode(work.picture.read_bytes()).decode(),
-            "prompt": f"job {number}",
-            "width": SIDE,
-            "height": SIDE,
-            "image_num": 1,
-            "steps": 20,
-            "guidance_scale": 7.5,
-            "sampler_name": "Euler a",
-        }
-    }
-
-
 async def address_of(session: aiohttp.ClientSession, work: Work, number: int) -> str:
     """Submit one job and ask until it is done."""
-    async with session.post(f"{work.url}/v3/async/img2img", json=body_of(work, number)) as reply:
+    async with session.post(
+        f"{work.url}/v3/async/img2img", json=body_of(work.picture, number)
+    ) as reply:
         task_id = (await reply.json())["task_id"]
     while True:
         await asyncio.sleep(work.interval)

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 
 import requests
-from measure import MODEL, SIDE, Tally, Work, compete
+from measure import Tally, Work, asked_by_sdk, compete
 from novita_client import NovitaClient, settings
 from PIL import Image
 
@@ -32,19 +32,8 @@ def run(work: Work) -> Tally:
 
     def one(number: int) -> tuple[int, int] | Exception:
         try:
-            result = mine.client.img2img_v3(
-                model_name=MODEL,
-                input_image=str(work.picture),
-                prompt=f"job {number}",
-                image_num=1,
-                width=SIDE,
-                height=SIDE,
-                steps=20,
-                guidance_scale=7.5,
-                sampler_name="Euler a",
-                response_image_type="png",
-                download_images=work.contender == "sdk",
-            )
+            downloads = work.contender == "sdk"
+            result = asked_by_sdk(mine.client, work.picture, number, download=downloads)
             picture = Image.open(BytesIO(data_of(result)))
             picture.load()
             return picture.size

@@ -8,8 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-MODEL = "dreamshaper_8_93211.safetensors"
-SIDE = 128
+from measure import Tally
 
 
 @dataclass(frozen=True)
@@ -32,21 +31,6 @@ class Work:
     def picture(self) -> Path:
         """The picture file of every job."""
         return Path(self.folder, "tiny.png")
-
-
-@dataclass
-class Tally:
-    """How many jobs ended well; how often a submit was refused and sent again; why the first fell."""
-
-    done: int = 0
-    failed: int = 0
-    again: int = 0
-    first_failure: str | None = None
-
-    def fell(self, error: BaseException) -> None:
-        """Count a job that did not end well."""
-        self.failed += 1
-        self.first_failure = self.first_failure or repr(error)
 
 
 def compete(run: Callable[[Work], Tally]) -> None:

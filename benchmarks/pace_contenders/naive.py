@@ -3,26 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 
 import aiohttp
-from jobs import MODEL, SIDE, Tally, Work, compete
-
-
-def body_of(work: Work, number: int) -> dict[str, object]:
-    return {
-        "request": {
-            "model_name": MODEL,
-            "image_base64": base64.b64encode(work.picture.read_bytes()).decode(),
-            "prompt": f"job {number}",
-            "width": SIDE,
-            "height": SIDE,
-            "image_num": 1,
-            "steps": 20,
-            "guidance_scale": 7.5,
-            "sampler_name": "Euler a",
-        }
-    }
+from jobs import Work, compete
+from measure import Tally, body_of
 
 
 async def run(work: Work) -> Tally:
@@ -33,13 +17,12 @@ async def run(work: Work) -> Tally:
             async with session.post(f"{work.url}/v3/async/img2img", json=body) as reply:
                 if reply.status != 429:
                     return str((await reply.json())["task_id"])
-            tally.again += 1
             await asyncio.sleep(1.0)
 
     async def worker(session: aiohttp.ClientSession) -> None:
         for number in numbers:
             try:
-                task_id = await submitted(session, body_of(work, number))
+                task_id = await submitted(session, body_of(work.picture, number))
                 status = ""
                 while status not in {"TASK_STATUS_SUCCEED", "TASK_STATUS_FAILED"}:
                     await asyncio.sleep(work.interval)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from jobs import MODEL, SIDE, Tally, Work, compete
+from jobs import Work, compete
+from measure import MODEL, SIDE, Tally
 
 from ppinfra_async import Client, Img2Img, Limits, Polling, PPInfraError, TaskStatus
 
@@ -31,11 +32,12 @@ async def run(work: Work) -> Tally:
             except PPInfraError as error:
                 tally.fell(error)
 
-    async with Client(work.key, base_url=work.url, polling=polling, limits=limits) as client:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(work.at_once):
-                group.create_task(worker(client))
-        tally.again = client.quota.state(Img2Img).refused
+    async with (
+        Client(work.key, base_url=work.url, polling=polling, limits=limits) as client,
+        asyncio.TaskGroup() as group,
+    ):
+        for _ in range(work.at_once):
+            group.create_task(worker(client))
     return tally
 
 

@@ -12,24 +12,9 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from jobs import MODEL, SIDE, Tally, Work, compete
+from jobs import Work, compete
+from measure import Tally, asked_by_sdk
 from novita_client import NovitaClient, settings
-
-
-def one(client: NovitaClient, work: Work, number: int) -> None:
-    client.img2img_v3(
-        model_name=MODEL,
-        input_image=str(work.picture),
-        prompt=f"job {number}",
-        image_num=1,
-        width=SIDE,
-        height=SIDE,
-        steps=20,
-        guidance_scale=7.5,
-        sampler_name="Euler a",
-        response_image_type="png",
-        download_images=False,
-    )
 
 
 class Run:
@@ -42,10 +27,11 @@ class Run:
         self._lock = threading.Lock()
 
     def worker(self, _: int) -> None:
+        """Carry out one job after the other until there are no more."""
         client = NovitaClient(self.work.key, self.work.url)
         while (number := self._following()) is not None:
             while not self._ended(client, number):
-                time.sleep(1.0)  # noqa: TID251  # threads
+                time.sleep(1.0)  # noqa: TID251  # a thread of its own, no event loop
 
     def _following(self) -> int | None:
         with self._lock:
@@ -54,12 +40,11 @@ class Run:
     def _ended(self, client: NovitaClient, number: int) -> bool:
         """Carry a job out; tell whether it is over, or was refused for the quota's sake."""
         try:
-            one(client, self.work, number)
+            asked_by_sdk(client, self.work.picture, number, download=False)
         except Exception as error:
+            if "429" in str(error):
+                return False
             with self._lock:
-                if "429" in str(error):
-                    self.tally.again += 1
-                    return False
                 self.tally.fell(error)
             return True
         with self._lock:

@@ -1,0 +1,1 @@
+"""Worlds in virtual time, and who asks in them."""

@@ -141,7 +141,10 @@ def queueing(service: float, sigma: float, workers: int, period: float) -> World
             heapq.heappush(free, begin + works[number])
         took = queued + works
         ordered = np.sort(took)
-        below: Cdf = lambda times: np.searchsorted(ordered, times, side="right") / count  # noqa: E731
+
+        def below(times: Times) -> Times:
+            return np.searchsorted(ordered, times, side="right") / count
+
         return Drawn(
             submitted,
             queued,

@@ -5,8 +5,12 @@ from __future__ import annotations
 import statistics
 from pathlib import Path
 
+import matplotlib as mpl
 from attrs import frozen
+from matplotlib import pyplot as plt
 from quota_contenders.world import Play, Run, World, best, logged
+
+mpl.use("Agg")
 
 NAMES = {(1,): "1", (1, 2, 4): "1,2,4", tuple(range(1, 9)): "1-8", (8,): "8"}
 FIRST_MINUTES = 120.0
@@ -98,11 +102,6 @@ def verdict(scores: list[Score]) -> str:
 
 def plot(directory: Path, table: list[list[Score]]) -> None:
     """Draw the shares of all worlds, and the first minutes of some."""
-    import matplotlib as mpl  # noqa: PLC0415  # only where plots are asked for
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt  # noqa: PLC0415
-
     directory.mkdir(parents=True, exist_ok=True)
     for known in (True, False):
         rows = [scores for scores in table if scores[0].world.known is known]
@@ -120,11 +119,11 @@ def plot(directory: Path, table: list[list[Score]]) -> None:
         figure.tight_layout()
         figure.savefig(directory / f"quota_{'known' if known else 'unknown'}.png", dpi=110)
         plt.close(figure)
-    _plot_start(directory, plt)
+    _plot_start(directory)
 
 
-def _plot_start(directory: Path, plt: object) -> None:
-    figure, all_axes = plt.subplots(1, 3, figsize=(13, 4), sharey=True)  # type: ignore[attr-defined]
+def _plot_start(directory: Path) -> None:
+    figure, all_axes = plt.subplots(1, 3, figsize=(13, 4), sharey=True)
     for axes, kind in zip(all_axes, ("bucket", "sliding", "fixed"), strict=True):
         world = World(kind, known=False, sizes=tuple(range(1, 9)), jitter=3.0, seconds=1800, seed=1)
         ours = Play(world).play()
@@ -142,4 +141,4 @@ def _plot_start(directory: Path, plt: object) -> None:
     all_axes[0].set_ylabel("images accepted")
     figure.tight_layout()
     figure.savefig(directory / "quota_first_half_hour.png", dpi=110)
-    plt.close(figure)  # type: ignore[attr-defined]
+    plt.close(figure)

@@ -35,6 +35,7 @@ class World:
 
     @property
     def phase(self) -> float:
+        """When the first fixed window begins."""
         return random.Random(self.seed * 7919 + 1).uniform(0, WINDOW)
 
 
@@ -48,12 +49,15 @@ class Run:
     busy: float = 0.0
 
     def images(self, begin: float, end: float) -> int:
+        """Return the images that were accepted from *begin* to *end*."""
         return sum(images for when, images in self.accepted if begin <= when < end)
 
     def submits(self, begin: float, end: float) -> int:
+        """Return all submits of that time."""
         return sum(begin <= when < end for when, _ in self.accepted) + self.refusals(begin, end)
 
     def refusals(self, begin: float, end: float) -> int:
+        """Return those that were refused."""
         return sum(begin <= when < end for when in self.refused)
 
 
@@ -93,10 +97,12 @@ class Server:
             self._make(int(self.world.limit * factor))
 
     def overloaded(self, now: float) -> bool:
+        """Tell whether the whole platform is, at *now*."""
         middle = self.world.seconds / 2
         return self.world.event == "overload" and middle <= now < middle + 300
 
     def take(self, images: int, now: float) -> float | None:
+        """Count *images*, or return the seconds until they fit."""
         self._live(now)
         return self.limiter.take(images, now)
 
@@ -147,6 +153,7 @@ class Play:
         self.quota = Quota(Limits(images_per_minute=limit))
 
     def play(self) -> Run:
+        """Go on to the end of the world's time."""
         draw = random.Random(self.world.seed * 31 + 5)
         fresh = enumerate(sizes_of(self.world))
         self._send(draw, fresh)

@@ -30,6 +30,9 @@ _RISK = 0.03
 _RISK_PER_IMAGE = 1 / 1000
 """The same for large accounts, per image of the last minute."""
 
+_IMAGES_PER_PROBE = 20
+"""Images of the last minute for which there may be one probe under way, while the limit is not known."""
+
 _TELLING = 3
 """Refusals of those that went together that are learnt from."""
 
@@ -177,11 +180,13 @@ class Quota:
         if sure <= now:
             return Go()
         is_suspicious = self._belief.limit() < _LEAST_USABLE
-        probe = self._probes.at(outlook, used, now, is_suspicious=is_suspicious)
+        # Above a limit that is known one at a time; to find it, a large account can afford a few.
+        at_once = 1 if self._belief.is_settled() else max(1, used // _IMAGES_PER_PROBE)
+        probe = self._probes.at(outlook, at_once, now, is_suspicious=is_suspicious)
         if probe > now:
             return Wait(min(sure, probe))
         self._next_probe = True
-        return Go(alone=self._probes.at_once(used) == 1)
+        return Go(alone=used < 2 * _IMAGES_PER_PROBE)
 
     def _pinned_free_at(self, images: int, limit: int, now: float) -> float:
         room = limit - images - self._traffic.under_way

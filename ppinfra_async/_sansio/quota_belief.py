@@ -39,6 +39,10 @@ _STEP = 0.04
 _HEAVY = 0.03
 """Weight above which it is worth while to halve one."""
 
+_CLOSE = 0.02
+_SETTLED = 0.9
+"""A limit is known when so much of the weight lies within 2 % of it."""
+
 _SURPRISING = 0.06
 """How likely an answer is held that surprises."""
 
@@ -135,6 +139,12 @@ class Belief:
         below = accumulate(hypothesis.weight for hypothesis in ordered)
         middle = bisect_left(list(below), 0.5)
         return ordered[min(middle, len(ordered) - 1)].low
+
+    def is_settled(self) -> bool:
+        """Tell whether the limit is known, whatever the kind: nearly all of the weight is close to it."""
+        limit = self.limit()
+        close = sum(h.weight for h in self.hypotheses if abs(h.low - limit) <= _CLOSE * limit)
+        return close >= _SETTLED
 
     def likeliest(self) -> Hypothesis:
         """Return the one with the largest weight."""

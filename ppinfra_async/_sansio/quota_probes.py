@@ -38,8 +38,6 @@ _SUSPICIOUS, _LONGEST_SUSPICION = 60.0, 600.0
 _LEAST_HOPE = 0.15
 _SHORTEST_CAUTION = 10.0
 _LONGEST_CAUTION = 1800.0
-_SHARE = 20
-"""Images of the last minute for which there may be one probe at a time."""
 
 
 @define
@@ -55,8 +53,10 @@ class Probes:
     _suspicion: float = field(default=_SUSPICIOUS, init=False)
     _suspect_at: float = field(default=float("-inf"), init=False)
 
-    def at(self, outlook: Outlook, used: int, now: float, *, is_suspicious: bool = False) -> float:
-        """Return when the next may go, with *used* images in the last minute; inf for not yet.
+    def at(
+        self, outlook: Outlook, at_once: int, now: float, *, is_suspicious: bool = False
+    ) -> float:
+        """Return when the next may go, with at most *at_once* under way; inf for not yet.
 
         A suspicious limit is so small that rather somebody else uses the account, and may have stopped.
         """
@@ -64,7 +64,7 @@ class Probes:
             return max(now, self._suspect_at)
         # Those under way may all be refused for one reason.
         in_hand = self.credit - self.under_way
-        if in_hand <= 0 or self.under_way >= self.at_once(used):
+        if in_hand <= 0 or self.under_way >= at_once:
             return math.inf
         hopeful = outlook.sure_at(max(_LEAST_HOPE, 1 - _BOLDNESS * in_hand))
         if in_hand >= _PLENTY or self._climbing:
@@ -77,10 +77,6 @@ class Probes:
         self.under_way += 1
         # One that is accepted and tells nothing costs nothing either.
         self._explore_at = now + _EXPLORE_AGAIN
-
-    def at_once(self, used: int) -> int:
-        """Return how many may be under way: a few do not matter to a large account."""
-        return max(1, used // _SHARE)
 
     def accepted(self, *, probe: bool) -> None:
         """Note that the service took a submit."""

@@ -456,6 +456,34 @@ def test_an_account_without_quota_is_hopeless_also_after_long_pauses() -> None:
         assert now < 2000
 
 
+@define
+class Counting(Quota):
+    """A quota that notes how many probes were under way at once since its limit was known."""
+
+    known_since: float = math.inf
+    most: int = 0
+
+    def sent(self, images: int, now: float) -> Sent:
+        sent = super().sent(images, now)
+        if self._belief is not None and self._belief.is_settled():
+            self.known_since = min(self.known_since, now)
+        if now > self.known_since + 10:
+            # Those of before are home by then.
+            self.most = max(self.most, self._probes.under_way)
+        return sent
+
+
+@pytest.mark.parametrize("kind", ["sliding", "fixed", "bucket"])
+def test_above_a_known_limit_there_is_one_probe_at_a_time(kind: Window) -> None:
+    """Also on a large account, which may try a few at once until it knows."""
+    quota = Counting(Limits())
+    play = Play(quota, limiter(kind, 300, 60.0, 995.0), [(0.2, 0.6), (0.6, 0.3)], [1] * 6000)
+    play.run(end=1000 + 1800)
+
+    assert quota.known_since < 1000 + 300
+    assert quota.most == 1
+
+
 # --- others who use the account ---
 
 

@@ -286,43 +286,43 @@ UNSURE = Outlook([(10.0, 0.3), (20.0, 0.3), (30.0, 0.4)])
 def test_the_more_is_in_hand_the_bolder_a_probe() -> None:
     """And with much in hand one goes that nothing speaks for."""
     probes = Probes()
-    assert probes.at(UNSURE, 10, 5.0) == 20
+    assert probes.at(UNSURE, 1, 5.0) == 20
     for _ in range(60):
         probes.accepted(probe=False)
-    assert probes.at(UNSURE, 10, 5.0) == 10
+    assert probes.at(UNSURE, 1, 5.0) == 10
     for _ in range(100):
         probes.accepted(probe=False)
-    assert probes.at(UNSURE, 10, 5.0) == 5
+    assert probes.at(UNSURE, 1, 5.0) == 5
     probes.sent(5.0)
     probes.under_way = 0
-    assert probes.at(UNSURE, 10, 5.0) == 10
+    assert probes.at(UNSURE, 1, 5.0) == 10
     never = Outlook([(math.inf, 1.0)])
-    assert probes.at(never, 10, 6.0) == 12
+    assert probes.at(never, 1, 6.0) == 12
     probes.refused(12.0, probe=False)
     probes.credit = 3
-    assert probes.at(never, 10, 13.0) == 612
+    assert probes.at(never, 1, 13.0) == 612
     probes.credit = 1
-    assert probes.at(never, 10, 13.0) == math.inf
+    assert probes.at(never, 1, 13.0) == math.inf
     probes.surprised()
-    assert probes.at(never, 10, 13.0) == 13
+    assert probes.at(never, 1, 13.0) == 13
 
 
 def test_a_refused_probe_is_paid_for_and_makes_the_next_wait_longer() -> None:
     """With nothing in hand there is none; an accepted one makes the wait short again."""
     probes = Probes()
     probes.refused(0.0, probe=True)
-    assert probes.at(UNSURE, 10, 5.0) == math.inf
+    assert probes.at(UNSURE, 1, 5.0) == math.inf
     probes.credit = 2
-    assert probes.at(UNSURE, 10, 5.0) == 10
+    assert probes.at(UNSURE, 1, 5.0) == 10
     probes.refused(10.0, probe=True)
     probes.refused(11.0, probe=True)
     probes.refused(12.0, probe=False)
     probes.credit = 2
-    assert probes.at(UNSURE, 10, 15.0) == 30
+    assert probes.at(UNSURE, 1, 15.0) == 30
     probes.accepted(probe=True)
     probes.refused(100.0, probe=True)
     probes.credit = 2
-    assert probes.at(UNSURE, 10, 100.0) == 110
+    assert probes.at(UNSURE, 1, 100.0) == 110
 
 
 def test_other_refusals_do_not_stop_all_probes() -> None:
@@ -333,22 +333,20 @@ def test_other_refusals_do_not_stop_all_probes() -> None:
     assert probes.credit == 0
     probes.accepted(probe=False)
     never = Outlook([(math.inf, 1.0)])
-    assert probes.at(never, 10, 1.0) == math.inf
+    assert probes.at(never, 1, 1.0) == math.inf
 
     probes.contradicted(1.0)
 
-    assert probes.at(never, 10, 2.0) == 61
+    assert probes.at(never, 1, 2.0) == 61
 
 
-def test_a_large_account_may_have_several_probes() -> None:
-    """As long as those under way are paid for."""
+def test_no_more_probes_than_allowed_are_under_way() -> None:
+    """Nor more than can be paid for."""
     probes = Probes()
     probes.credit = 2.5
     probes.under_way = 1
 
-    assert probes.at_once(10) == 1
-    assert probes.at(UNSURE, 10, 0.0) == math.inf
-    assert probes.at_once(600) > 5
-    assert probes.at(UNSURE, 600, 0.0) == 10
+    assert probes.at(UNSURE, 1, 0.0) == math.inf
+    assert probes.at(UNSURE, 30, 0.0) == 10
     probes.under_way = 3
-    assert probes.at(UNSURE, 600, 0.0) == math.inf
+    assert probes.at(UNSURE, 30, 0.0) == math.inf
